@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+# Builds hardtack, runs its tests and its demonstration: `make help`. New files in user/, bpf/ and
+# tests/ are found by themselves. What needs more than a few lines of shell is in scripts/.
+
+SAN ?=
+O ?= $(if $(SAN),build/san,build)
+PREFIX ?= /usr/local
+DESTDIR ?=
+SECONDS ?= 60
+CFLAGS ?= -O2 -g
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-8s %s\n' $(1) $(2))
+export PATH := $(PATH):/usr/sbin:/sbin
+export CC O FILTER
+
+CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+CLANG ?= clang
+STRIP_BPF ?= llvm-strip
+BPFTOOL ?= bpftool
+
+flags := -std=gnu17 -Wall -Wextra -Werror -Wno-format-truncation -D_GNU_SOURCE -Iinclude -Iuser -I$(O)
+flags += -fstack-protector-strong -fPIE -pthread
+ldflags := -pie -Wl,-z,relro,-z,now,--as-needed -pthread
+ifdef SAN
+flags += -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+ldflags += -fsanitize=$(SAN)
+else
+flags += -D_FORTIFY_SOURCE=2
+endif
+# Expanded when used: gcc itself may only just have been installed.
+bpf_flags = -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ibpf \
+	-I/usr/include/$(shell gcc -print-multiarch)
+libs := -lbpf -lelf -lz -lssl -lcrypto -lyaml -ljansson
+test_libs := -lcriterion $(libs) -lhttp_parser
+e2e_libs := -lcriterion -lssl -lcrypto -ljansson -lz
+
+# ---- what there is ----
+# Everything but the two mains goes into one archive: each program links what it uses of it.
+user := $(patsubst user/%.c,$(O)/obj/user/%.o,$(wildcard user/*.c))
+mains := $(O)/obj/user/main.o $(O)/obj/user/hardtackctl.o
+skels := $(patsubst bpf/%.bpf.c,$(O)/%.skel.h,$(wildcard bpf/*.bpf.c))
+tests := unit bpf e2e
+test_objs = $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/$(1)/*.c))
+fuzzers := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+# With -DHT_WEAK the gate has guards that can be left out, so that tests/bpf can show the attacks.
+weak := $(patsubst %.c,$(O)/weak/%.o,user/offload.c $(wildcard tests/bpf/*.c))
+objs := $(user) $(foreach t,$(tests),$(call test_objs,$(t)))
+
+.PHONY: all programs tests fuzzers run test test-unit test-bpf test-e2e test-vm fuzz \
+	bench bench-insn lint format install deb clean help FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(O)/hardtackd $(O)/hardtackctl
+tests: $(tests:%=$(O)/tests/%) $(O)/tests/bpf-weak
+fuzzers: $(fuzzers)
+
+# ---- compiling ----
+# Packages first; then a file that changes when the flags do. Everything compiled depends on both.
+$(O)/.setup: scripts/setup.sh
+	$(Q)mkdir -p $(O)
+	$(Q)scripts/setup.sh
+	@touch $@
+
+$(O)/.flags: FORCE | $(O)/.setup
+	@echo '$(CC) $(CFLAGS) $(flags) $(LDFLAGS) $(ldflags)' | cmp -s - $@ || \
+		echo '$(CC) $(CFLAGS) $(flags) $(LDFLAGS) $(ldflags)' >$@
+FORCE:
+
+$(objs): $(O)/obj/%.o: %.c $(O)/.flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(flags) -MMD -MP -c -o $@ $<
+
+$(weak): $(O)/weak/%.o: %.c $(O)/.flags | $(skels:$(O)/%=$(O)/weak/%)
+	$(call say,WEAK,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -DHT_WEAK -I$(O)/weak $(CPPFLAGS) $(CFLAGS) $(flags) -MMD -MP -c -o $@ $<
+
+$(O)/obj/user/offload.o $(call test_objs,bpf): | $(skels)
+
+$(O)/libhardtack.a: $(filter-out $(mains),$(user))
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(O)/hardtackd: $(O)/obj/user/main.o $(O)/libhardtack.a
+$(O)/hardtackctl: $(O)/obj/user/hardtackctl.o $(O)/libhardtack.a
+$(O)/hardtackd $(O)/hardtackctl:
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs)
+
+$(O)/tests/unit: $(call test_objs,unit) $(O)/libhardtack.a
+$(O)/tests/bpf: $(call test_objs,bpf) $(O)/libhardtack.a
+$(O)/tests/bpf-weak: $(weak) $(O)/libhardtack.a
+$(O)/tests/unit $(O)/tests/bpf $(O)/tests/bpf-weak:
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(test_libs)
+
+$(O)/tests/e2e: $(call test_objs,e2e)
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(e2e_libs)
+
+# A fuzzer is one file with LLVMFuzzerTestOneInput(); `make fuzz` builds it in $(O)/fuzz with clang.
+$(O)/tests/fuzz/%: tests/fuzz/%.c $(O)/libhardtack.a
+	$(call say,FUZZ,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(flags) -fsanitize=fuzzer -MMD -MP -MF $@.d $(ldflags) -o $@ $^ $(libs)
+
+# ---- BPF ----
+$(O)/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/.setup
+	$(call say,BPF,$<)
+	$(Q)$(CLANG) $(bpf_flags) -MMD -MP -c -o $@ $<
+	$(Q)$(STRIP_BPF) -g $@
+
+$(O)/weak/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/.setup
+	$(call say,WEAK,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(bpf_flags) -DHT_WEAK -MMD -MP -c -o $@ $<
+	$(Q)$(STRIP_BPF) -g $@
+
+$(O)/%.skel.h: $(O)/%.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*) >$@
+
+-include $(objs:.o=.d) $(weak:.o=.d) $(fuzzers:=.d) $(wildcard $(O)/*.bpf.d $(O)/weak/*.bpf.d)
+
+# ---- running and testing ----
+run: all
+	$(Q)ONCE=$(ONCE) scripts/demo.sh
+
+# Each part is built, then run by scripts/test.sh, which adds up what passed.
+sanitized = $(if $(SAN),,+@$(MAKE) --no-print-directory SAN=address,undefined O=$(O)/san $(1))
+fuzz_build = +@$(MAKE) --no-print-directory CC=$(CLANG) SAN=address,undefined,fuzzer-no-link \
+	O=$(O)/fuzz CFLAGS='-O1 -g -Wno-error' fuzzers
+
+test: all tests
+	$(call sanitized,all tests)
+	$(fuzz_build)
+	$(Q)scripts/test.sh lint unit bpf e2e fuzz=10 vm
+test-unit: $(O)/tests/unit
+	$(call sanitized,$(O)/san/tests/unit)
+	$(Q)scripts/test.sh unit
+test-bpf: $(O)/tests/bpf $(O)/tests/bpf-weak
+	$(Q)scripts/test.sh bpf
+test-e2e: all $(O)/tests/e2e
+	$(call sanitized,all $(O)/san/tests/e2e)
+	$(Q)scripts/test.sh e2e
+test-vm:
+	$(Q)scripts/test.sh vm
+fuzz:
+	$(fuzz_build)
+	$(Q)scripts/test.sh fuzz=$(SECONDS)
+lint: $(O)/.setup
+	$(Q)scripts/test.sh lint
+format: $(O)/.setup
+	$(Q)clang-format -i $(wildcard user/*.[ch] include/*.h bpf/*.[ch] tests/*/*.[ch])
+
+bench bench-insn deb:
+	@echo 'make $@: not built yet' >&2; exit 1
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/hardtack
+	install -m 755 $(O)/hardtackd $(DESTDIR)$(PREFIX)/sbin/
+	install -m 755 $(O)/hardtackctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 README.md LICENSE scripts/dist/hardtack.yaml $(DESTDIR)$(PREFIX)/share/doc/hardtack/
+
+clean:
+	@test ! -e $(O)/.setup || rm -rf $(O)
+
+help:
+	@sed -n 's/^#? //p' Makefile
+
+#? make               hardtackd and hardtackctl, in build/
+#? make run [ONCE=1]  the demonstration: nginx, the gateway, real requests; ONCE=1 ends by itself
+#? make test          everything that tests, with one line of totals at the end:
+#?   make lint test-unit test-bpf test-e2e [FILTER=word] test-vm fuzz [SECONDS=60]
+#? make format        clang-format over the C files
+#? make install       [DESTDIR=] [PREFIX=/usr/local]
+#? make clean
+#? make bench, bench-insn, deb: not built yet
+#? variables: O=build (where), V=1 (show commands), SAN=address,undefined (then O=build/san)

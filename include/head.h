@@ -1,0 +1,679 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The HTTP/1 head scanner: one step function, compiled into the verdict program and into the
+ * daemon, which differ only in the loop that drives it. It finds the lines of a request head as
+ * the daemon writes it, its framing fields and its cookies, and refuses whatever it does not
+ * understand. No libc, no allocation, no clock; it changes nothing but its own state.
+ *
+ * A step looks at 64 bytes at the most, eight at a time: in 64-bit words, a byte below 0x20 (or a
+ * ';', or a '=') is found by the carry that it causes in a subtraction. Bytes beyond the end of
+ * the message read as NUL, which is a control character and ends every scan.
+ */
+#ifndef HT_HEAD_H
+#define HT_HEAD_H
+
+#include "abi.h"
+
+#define HT_INLINE static inline __attribute__((always_inline))
+
+#ifdef __bpf__
+/* clang drops a mask that it can prove idle, and the verifier then misses the bound. */
+#define HT_BOUND(x, mask) asm volatile("%0 &= %1" : "+r"(x) : "i"(mask))
+typedef __u64 ht_word; /* the kernel allows unaligned loads from a message */
+#else
+#define HT_BOUND(x, mask) ((x) &= (mask))
+typedef __u64 __attribute__((aligned(1), may_alias)) ht_word;
+#endif
+
+#define HT_OFF_MASK 0x7fff		/* offsets in a message: HT_HEAD_MAX and a little */
+#define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
+#define HT_BLANKS_MAX 7			/* around a cookie's name or value */
+
+#define HT_ONES 0x0101010101010101ULL
+#define HT_HIGH 0x8080808080808080ULL
+#define HT_FOLD 0x2020202020202020ULL /* or-ed in, makes ASCII letters lower case */
+
+/* Up to eight characters as a little-endian word. */
+#define HT_W(a, b, c, d, e, f, g, h)                                                               \
+	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 |   \
+	 (__u64)(f) << 40 | (__u64)(g) << 48 | (__u64)(h) << 56)
+#define HT_LOW(n) ((n) >= 8 ? ~0ULL : (1ULL << (8 * (n))) - 1) /* mask of the first n bytes */
+
+enum ht_head_mode { HT_MODE_LINE = 0, HT_MODE_NAME, HT_MODE_VALUE };
+
+enum ht_head_field {
+	HT_FIELD_OTHER = 0,
+	HT_FIELD_REQUEST,
+	HT_FIELD_LENGTH,
+	HT_FIELD_CODING,
+	HT_FIELD_CONNECTION,
+	HT_FIELD_UPGRADE,
+};
+
+/* ht_head.flags */
+#define HT_HEAD_DONE 1
+#define HT_HEAD_GET 2
+#define HT_HEAD_LENGTH 4
+#define HT_HEAD_CHUNKED 8
+#define HT_HEAD_CONN_UPGRADE 16
+#define HT_HEAD_UPGRADE 32
+
+/* The lowest marked byte of a scan's result. */
+HT_INLINE __u32 ht_first(__u64 marks)
+{
+	marks &= -marks;
+	return ((marks >> 7) * 0x0001020304050607ULL) >> 56;
+}
+
+HT_INLINE __u64 ht_mark_controls(__u64 w)
+{
+	return (w - HT_ONES * 0x20) & ~w & HT_HIGH;
+}
+
+HT_INLINE __u64 ht_mark(__u64 w, __u8 c)
+{
+	w ^= HT_ONES * c;
+	return (w - HT_ONES) & ~w & HT_HIGH;
+}
+
+HT_INLINE int ht_is_blank(__u64 c)
+{
+	return c == ' ' || c == '\t';
+}
+
+/* Eight bytes from `off`, NUL beyond the end. The message has at least eight. */
+HT_INLINE __u64 ht_load(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off)
+{
+	__u64 o = off, last;
+	const __u8 *p;
+
+	HT_BOUND(o, HT_OFF_MASK);
+	p = data + o;
+	if (p + 8 <= end)
+		return *(const ht_word *)p;
+	last = h->size - 8;
+	HT_BOUND(last, HT_OFF_MASK);
+	p = data + last;
+	if (p + 8 > end || o < last || o - last >= 8)
+		return 0;
+	return *(const ht_word *)p >> (8 * ((o - last) & 7));
+}
+
+/*
+ * The distance from `off` to the next byte that ends what `mode` reads, 64 if there is none so
+ * near. Controls end everything, ';' a cookie, '=' its name.
+ */
+HT_INLINE __u32 ht_scan(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off,
+			int mode)
+{
+	__u64 o = off, w, t;
+	const __u8 *p;
+	__u32 i;
+
+#define HT_MARKS(w)                                                                                \
+	(ht_mark_controls(w) | (mode != HT_MODE_LINE ? ht_mark(w, ';') : 0) |                      \
+	 (mode == HT_MODE_NAME ? ht_mark(w, '=') : 0))
+#define HT_SCAN_WORD(i)                                                                            \
+	w = ((const ht_word *)p)[i];                                                               \
+	t = HT_MARKS(w);                                                                           \
+	if (t)                                                                                     \
+		return 8 * (i) + ht_first(t);
+
+	HT_BOUND(o, HT_OFF_MASK);
+	p = data + o;
+	if (p + 64 <= end) {
+		HT_SCAN_WORD(0)
+		HT_SCAN_WORD(1)
+		HT_SCAN_WORD(2)
+		HT_SCAN_WORD(3)
+		HT_SCAN_WORD(4)
+		HT_SCAN_WORD(5)
+		HT_SCAN_WORD(6)
+		HT_SCAN_WORD(7)
+		return 64;
+	}
+	for (i = 0; i < 8; i++) {
+		w = ht_load(h, data, end, off + 8 * i);
+		t = HT_MARKS(w);
+		if (t)
+			return 8 * i + ht_first(t);
+	}
+	return 64;
+#undef HT_SCAN_WORD
+#undef HT_MARKS
+}
+
+HT_INLINE int ht_head_stop(struct ht_head *h, __u8 reason)
+{
+	h->reason = reason;
+	return 1;
+}
+
+/* A name's fingerprint: its first and last eight bytes and its length. */
+HT_INLINE __u64 ht_name_print(__u64 first, __u64 last, __u32 len)
+{
+	return first ^ HT_ROTL(last, 29) ^ len * 0x9e3779b97f4a7c15ULL;
+}
+
+HT_INLINE __u32 ht_name_bucket(const struct ht_policy *pol, __u64 print)
+{
+	return (print * pol->multiplier) >> 58; /* HT_BUCKETS is 64 */
+}
+
+HT_INLINE int ht_name_equal(const struct ht_head *h, const struct ht_name *n, const __u8 *data,
+			    const __u8 *end, __u32 off, __u32 len)
+{
+	__u32 i;
+
+	for (i = 0; i < HT_NAME_MAX / 8; i++) {
+		__u32 left = len - 8 * i;
+		__u64 w = ht_load(h, data, end, off + 8 * i);
+
+		if (left < 8)
+			w &= (1ULL << (8 * left)) - 1;
+		if (w != n->bytes[i])
+			return 0;
+		if (left <= 8)
+			return 1;
+	}
+	return 0;
+}
+
+/* The covered cookie or sibling of that name + 1, or 0. */
+HT_INLINE __u8 ht_name_find(const struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			    const __u8 *end, __u32 off, __u32 len)
+{
+	__u64 first, last, print, i;
+	__u32 hops;
+
+	if (len == 0 || len > HT_NAME_MAX)
+		return 0;
+	first = ht_load(h, data, end, off);
+	if (len < 8)
+		first &= (1ULL << (8 * len)) - 1;
+	last = len > 8 ? ht_load(h, data, end, off + len - 8) : first;
+	print = ht_name_print(first, last, len);
+	i = ht_name_bucket(pol, print);
+	HT_BOUND(i, HT_BUCKETS - 1);
+	i = pol->bucket[i];
+	for (hops = 0; hops < HT_CHAIN_MAX && i; hops++) {
+		const struct ht_name *n;
+
+		i--;
+		HT_BOUND(i, HT_NAMES_MAX - 1);
+		n = &pol->name[i];
+		if (n->print == print && n->len == len && ht_name_equal(h, n, data, end, off, len))
+			return i + 1;
+		i = n->next;
+	}
+	return 0;
+}
+
+/* Field values as the daemon writes them: one space, then the value up to CR. */
+HT_INLINE __u32 ht_value_start(const struct ht_head *h, const __u8 *data, const __u8 *end,
+			       __u32 off)
+{
+	return (ht_load(h, data, end, off) & 0xff) == ' ' ? off + 1 : off;
+}
+
+HT_INLINE __u8 ht_field_length(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e)
+{
+	__u32 off = ht_value_start(h, data, end, h->line + 15), i;
+	__u64 n = 0;
+
+	if ((h->flags & HT_HEAD_LENGTH) || off >= e || e - off > 18)
+		return HT_REASON_LENGTH;
+	for (i = 0; i < 18 && off + i < e; i++) {
+		__u64 digit = (ht_load(h, data, end, off + i) & 0xff) - '0';
+
+		if (digit > 9)
+			return HT_REASON_LENGTH;
+		n = n * 10 + digit;
+	}
+	h->length = n;
+	h->flags |= HT_HEAD_LENGTH;
+	return 0;
+}
+
+HT_INLINE __u8 ht_field_upgrade(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e)
+{
+	__u32 off = ht_value_start(h, data, end, h->line + 8), i;
+	__u64 w = ht_load(h, data, end, off);
+
+	if ((h->flags & HT_HEAD_UPGRADE) || off >= e || e - off > 32)
+		return HT_REASON_UPGRADE;
+	if (((w | HT_FOLD) & HT_LOW(2)) == ('h' | '2' << 8))
+		return HT_REASON_UPGRADE;
+	for (i = 0; i < 32 && off + i < e; i++) {
+		if ((ht_load(h, data, end, off + i) & 0xff) == ',')
+			return HT_REASON_UPGRADE;
+	}
+	h->flags |= HT_HEAD_UPGRADE;
+	return 0;
+}
+
+/* Is [off, e) the seven letters `word`, in any case? */
+HT_INLINE int ht_value_is7(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off,
+			   __u32 e, __u64 word)
+{
+	off = ht_value_start(h, data, end, off);
+	return e - off == 7 && ((ht_load(h, data, end, off) | HT_FOLD) & HT_LOW(7)) == word;
+}
+
+/* What the line [h->line, e) says, now that its end is known. */
+HT_INLINE __u8 ht_line_judge(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e)
+{
+	switch (h->field) {
+	case HT_FIELD_REQUEST:
+		/* "G / HTTP/1.1" is the shortest one */
+		if (e - h->line < 12 ||
+		    ht_load(h, data, end, e - 8) != HT_W('H', 'T', 'T', 'P', '/', '1', '.', '1') ||
+		    (ht_load(h, data, end, e - 9) & 0xff) != ' ')
+			return HT_REASON_REQUEST_LINE;
+		return 0;
+	case HT_FIELD_LENGTH:
+		return ht_field_length(h, data, end, e);
+	case HT_FIELD_CODING:
+		if ((h->flags & HT_HEAD_CHUNKED) ||
+		    !ht_value_is7(h, data, end, h->line + 18, e,
+				  HT_W('c', 'h', 'u', 'n', 'k', 'e', 'd', 0)))
+			return HT_REASON_CODING;
+		h->flags |= HT_HEAD_CHUNKED;
+		return 0;
+	case HT_FIELD_CONNECTION:
+		if (!ht_value_is7(h, data, end, h->line + 11, e,
+				  HT_W('u', 'p', 'g', 'r', 'a', 'd', 'e', 0)))
+			return HT_REASON_CONNECTION;
+		h->flags |= HT_HEAD_CONN_UPGRADE;
+		return 0;
+	case HT_FIELD_UPGRADE:
+		return ht_field_upgrade(h, data, end, e);
+	}
+	return 0;
+}
+
+/*
+ * The line ends at e, a control character other than TAB: CR LF or a refusal. Two of them end
+ * the head, which must be the end of the message, too.
+ */
+HT_INLINE int ht_line_end(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e)
+{
+	__u64 w = ht_load(h, data, end, e);
+	__u8 reason;
+
+	if (e >= h->size)
+		return ht_head_stop(h, HT_REASON_INCOMPLETE);
+	if ((w & 0xffff) != ('\r' | '\n' << 8))
+		return ht_head_stop(h, HT_REASON_CONTROL);
+	reason = ht_line_judge(h, data, end, e);
+	if (reason)
+		return ht_head_stop(h, reason);
+	h->line = e + 2;
+	h->pos = e + 2;
+	h->lines++;
+	h->mode = HT_MODE_LINE;
+	if ((w & 0xffffffff) != HT_W('\r', '\n', '\r', '\n', 0, 0, 0, 0))
+		return 0;
+	if (e + 4 != h->size)
+		return ht_head_stop(h, HT_REASON_SURPLUS);
+	if ((h->flags & HT_HEAD_CHUNKED) && (h->flags & HT_HEAD_LENGTH))
+		return ht_head_stop(h, HT_REASON_CODING);
+	h->flags |= HT_HEAD_DONE;
+	return 1;
+}
+
+/* Which line begins with these bytes? */
+HT_INLINE __u8 ht_line_field(const struct ht_head *h, const __u8 *data, const __u8 *end, __u64 w,
+			     __u8 *reason)
+{
+	__u64 more;
+
+	w |= HT_FOLD;
+	switch (w) {
+	case HT_W('c', 'o', 'n', 't', 'e', 'n', 't', '-'):
+		more = ht_load(h, data, end, h->line + 8);
+		if (((more | HT_FOLD) & HT_LOW(6)) != HT_W('l', 'e', 'n', 'g', 't', 'h', 0, 0))
+			return HT_FIELD_OTHER;
+		more = more >> 48 & 0xff;
+		if (ht_is_blank(more))
+			*reason = HT_REASON_FIELD_NAME;
+		return more == ':' ? HT_FIELD_LENGTH : HT_FIELD_OTHER;
+	case HT_W('t', 'r', 'a', 'n', 's', 'f', 'e', 'r'):
+		more = ht_load(h, data, end, h->line + 8);
+		if ((more | HT_FOLD) != HT_W('-', 'e', 'n', 'c', 'o', 'd', 'i', 'n'))
+			return HT_FIELD_OTHER;
+		more = ht_load(h, data, end, h->line + 16);
+		if (((more | HT_FOLD) & 0xff) != 'g')
+			return HT_FIELD_OTHER;
+		more = more >> 8 & 0xff;
+		if (ht_is_blank(more))
+			*reason = HT_REASON_FIELD_NAME;
+		return more == ':' ? HT_FIELD_CODING : HT_FIELD_OTHER;
+	case HT_W('c', 'o', 'n', 'n', 'e', 'c', 't', 'i'):
+		more = ht_load(h, data, end, h->line + 8);
+		return ((more | HT_FOLD) & HT_LOW(3)) == HT_W('o', 'n', ':', 0, 0, 0, 0, 0)
+			       ? HT_FIELD_CONNECTION
+			       : HT_FIELD_OTHER;
+	case HT_W('u', 'p', 'g', 'r', 'a', 'd', 'e', ':'):
+		return HT_FIELD_UPGRADE;
+	}
+	return HT_FIELD_OTHER;
+}
+
+/* At the first byte of a line. Cookie fields change the mode. */
+HT_INLINE int ht_line_begin(struct ht_head *h, const __u8 *data, const __u8 *end)
+{
+	__u64 w = ht_load(h, data, end, h->line);
+	__u8 reason = 0;
+
+	h->field = HT_FIELD_OTHER;
+	if (h->lines == 0) {
+		h->field = HT_FIELD_REQUEST;
+		if ((w & HT_LOW(4)) == HT_W('G', 'E', 'T', ' ', 0, 0, 0, 0))
+			h->flags |= HT_HEAD_GET;
+		if (w == HT_W('C', 'O', 'N', 'N', 'E', 'C', 'T', ' '))
+			return ht_head_stop(h, HT_REASON_REQUEST_LINE);
+		return 0;
+	}
+	if (ht_is_blank(w & 0xff))
+		return ht_head_stop(h, HT_REASON_FOLD);
+	if (((w | HT_FOLD) & HT_LOW(6)) == HT_W('c', 'o', 'o', 'k', 'i', 'e', 0, 0)) {
+		__u64 c = w >> 48 & 0xff;
+
+		if (ht_is_blank(c))
+			return ht_head_stop(h, HT_REASON_FIELD_NAME);
+		if (c == ':') {
+			h->mode = HT_MODE_NAME;
+			h->pos = h->line + 7;
+			h->name = 0;
+			h->sep = 0;
+			h->open = 0;
+			return 0;
+		}
+	}
+	h->field = ht_line_field(h, data, end, w, &reason);
+	if (reason)
+		return ht_head_stop(h, reason);
+	return 0;
+}
+
+/* How many blanks stand at [off...), HT_BLANKS_MAX + 1 if too many. `too`: a byte to skip, too. */
+HT_INLINE __u32 ht_blanks_after(const struct ht_head *h, const __u8 *data, const __u8 *end,
+				__u32 off, __u8 too)
+{
+	__u64 w = ht_load(h, data, end, off);
+	__u32 n;
+
+	for (n = 0; n <= HT_BLANKS_MAX; n++) {
+		__u64 c = w & 0xff;
+
+		if (!ht_is_blank(c) && c != too)
+			break;
+		w >>= 8;
+	}
+	return n;
+}
+
+/* How many blanks stand before off. There are always eight bytes before a cookie. */
+HT_INLINE __u32 ht_blanks_before(const struct ht_head *h, const __u8 *data, const __u8 *end,
+				 __u32 off)
+{
+	__u64 w = ht_load(h, data, end, off - 8);
+	__u32 n;
+
+	for (n = 0; n <= HT_BLANKS_MAX; n++) {
+		if (!ht_is_blank(w >> 56))
+			break;
+		w <<= 8;
+	}
+	return n;
+}
+
+/*
+ * The pair behind a ';' or the colon begins at h->pos. An empty name cannot hide a signed one:
+ * "=sid=x" is judged as "sid=x".
+ */
+HT_INLINE int ht_pair_begin(struct ht_head *h, const __u8 *data, const __u8 *end)
+{
+	__u32 blanks = ht_blanks_after(h, data, end, h->pos, ' ');
+	__u64 open = h->open;
+
+	if (blanks > HT_BLANKS_MAX)
+		return ht_head_stop(h, HT_REASON_BLANKS);
+	h->start = h->pos + blanks;
+	if (open) {
+		open--;
+		HT_BOUND(open, HT_OCC_MAX - 1);
+		h->occ[open].next = h->start;
+		h->open = 0;
+	}
+	h->pos = h->start;
+	if ((ht_load(h, data, end, h->pos) & 0xff) == '=') {
+		blanks = ht_blanks_after(h, data, end, h->pos, '=');
+		if (blanks > HT_BLANKS_MAX)
+			return ht_head_stop(h, HT_REASON_BLANKS);
+		h->pos += blanks;
+	}
+	h->name = h->pos;
+	return 0;
+}
+
+/* The name ends at e: is it one of ours? */
+HT_INLINE int ht_name_end(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			  const __u8 *end, __u32 e)
+{
+	__u32 blanks = 0;
+
+	if (e > h->name)
+		blanks = ht_blanks_before(h, data, end, e);
+	if (blanks > HT_BLANKS_MAX)
+		return ht_head_stop(h, HT_REASON_BLANKS);
+	h->cur = 0;
+	if (e - blanks > h->name)
+		h->cur = ht_name_find(h, pol, data, end, h->name, e - blanks - h->name);
+	return 0;
+}
+
+/* A covered pair ends at e: note where it is. */
+HT_INLINE int ht_pair_note(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			   const __u8 *end, __u32 e)
+{
+	__u32 val = h->val, tail = e, blanks;
+	__u64 n = h->nocc, rule, name = h->cur - 1;
+	const struct ht_name *who;
+	struct ht_occ *o;
+	__u16 bit;
+
+	if (val < tail) {
+		blanks = ht_blanks_after(h, data, end, val, ' ');
+		if (blanks > HT_BLANKS_MAX)
+			return ht_head_stop(h, HT_REASON_BLANKS);
+		val += blanks;
+	}
+	if (val < tail) {
+		blanks = ht_blanks_before(h, data, end, tail);
+		if (blanks > HT_BLANKS_MAX)
+			return ht_head_stop(h, HT_REASON_BLANKS);
+		tail -= blanks;
+	}
+	if (val > tail)
+		val = tail;
+	HT_BOUND(name, HT_NAMES_MAX - 1);
+	who = &pol->name[name];
+	if (n >= HT_OCC_MAX || (!who->sibling && h->nval >= pol->max_cookies))
+		return ht_head_stop(h, HT_REASON_COOKIES);
+	HT_BOUND(n, HT_OCC_MAX - 1);
+	o = &h->occ[n];
+	o->line = h->line;
+	o->sep = h->sep;
+	o->start = h->start;
+	o->end = e;
+	o->next = 0;
+	o->val = val;
+	o->val_len = tail - val;
+	o->rule = who->rule;
+	o->sibling = who->sibling;
+	h->open = n + 1;
+	h->nocc = n + 1;
+
+	rule = who->rule;
+	HT_BOUND(rule, HT_RULES_MAX - 1);
+	bit = 1 << rule;
+	if (who->sibling) {
+		if (h->tok_of[rule])
+			h->twice |= bit;
+		else
+			h->tok_of[rule] = n + 1;
+		return 0;
+	}
+	h->nval++;
+	if (h->val_of[rule])
+		h->twice |= bit;
+	else
+		h->val_of[rule] = n + 1;
+	h->present |= bit;
+	return 0;
+}
+
+/*
+ * One step of the scan; call it until it returns 1. Then h->reason is 0 and HT_HEAD_DONE set, or
+ * the reason says what the scanner does not accept.
+ */
+HT_INLINE int ht_head_step(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			   const __u8 *end)
+{
+	__u32 n, e;
+	__u8 c;
+
+	if (h->pos == h->line && ht_line_begin(h, data, end))
+		return 1;
+
+	if (h->mode == HT_MODE_LINE) {
+		n = ht_scan(h, data, end, h->pos, HT_MODE_LINE);
+		e = h->pos + n;
+		h->pos = e;
+		if (n == 64)
+			return 0;
+		if ((ht_load(h, data, end, e) & 0xff) == '\t') {
+			h->pos = e + 1;
+			return 0;
+		}
+		return ht_line_end(h, data, end, e);
+	}
+
+	if (h->mode == HT_MODE_NAME) {
+		if (!h->name && ht_pair_begin(h, data, end))
+			return 1;
+		n = ht_scan(h, data, end, h->pos, HT_MODE_NAME);
+		e = h->pos + n;
+		h->pos = e;
+		if (n == 64)
+			return 0;
+		c = ht_load(h, data, end, e);
+		if (c == '\t') {
+			h->pos = e + 1;
+			return 0;
+		}
+		if (ht_name_end(h, pol, data, end, e))
+			return 1;
+		h->val = e;
+		if (c == '=') {
+			h->val = h->pos = e + 1;
+			h->mode = HT_MODE_VALUE;
+			return 0;
+		}
+	} else {
+		n = ht_scan(h, data, end, h->pos, HT_MODE_VALUE);
+		e = h->pos + n;
+		h->pos = e;
+		if (n == 64)
+			return 0;
+		c = ht_load(h, data, end, e);
+		if (c == '\t') {
+			h->pos = e + 1;
+			return 0;
+		}
+	}
+
+	/* the pair ends here, with ';' or with its line */
+	if (h->cur && ht_pair_note(h, pol, data, end, e))
+		return 1;
+	h->cur = 0;
+	if (c == ';') {
+		h->sep = e;
+		h->pos = e + 1;
+		h->name = 0;
+		h->mode = HT_MODE_NAME;
+		return 0;
+	}
+	return ht_line_end(h, data, end, e);
+}
+
+/* Before the first step. A message of fewer than 8 bytes is no head: see ht_load(). */
+HT_INLINE void ht_head_init(struct ht_head *h, __u32 size)
+{
+	__u64 *rules = (__u64 *)h->val_of;
+
+	h->size = size;
+	h->pos = h->line = h->lines = 0;
+	h->name = h->val = h->start = h->sep = 0;
+	h->length = 0;
+	h->mode = h->field = h->flags = h->reason = 0;
+	h->nocc = h->nval = h->ncuts = h->cur = h->open = 0;
+	h->present = h->twice = 0;
+	rules[0] = rules[1] = rules[2] = rules[3] = 0;
+}
+
+/* Closes the open run: its bytes, with the ';' before it or the whole field where it was last. */
+HT_INLINE void ht_cut_close(struct ht_head *h)
+{
+	const struct ht_cut_run *r = &h->run;
+	__u64 n = h->ncuts;
+
+	HT_BOUND(n, HT_OCC_MAX - 1);
+	h->cut[n].lo = !r->last ? r->lo : r->sep ? r->sep : r->line;
+	h->cut[n].hi = r->last && !r->sep ? r->hi + 2 : r->hi;
+	h->ncuts = n + 1;
+	h->run.open = 0;
+}
+
+/*
+ * Turns the occurrences in h->doomed into the byte ranges to cut, last one first. Call it
+ * HT_OCC_MAX + 1 times with k = 0, 1, ... after ht_cut_init().
+ */
+HT_INLINE void ht_cut_step(struct ht_head *h, __u32 k)
+{
+	__u64 i = HT_OCC_MAX - 1 - k;
+	const struct ht_occ *o;
+	int out;
+
+	if (k >= HT_OCC_MAX) {
+		if (h->run.open)
+			ht_cut_close(h);
+		return;
+	}
+	HT_BOUND(i, HT_OCC_MAX - 1);
+	o = &h->occ[i];
+	out = i < h->nocc && (h->doomed >> i & 1);
+	if (h->run.open && !(out && o->next == h->run.lo))
+		ht_cut_close(h);
+	if (!out)
+		return;
+	if (!h->run.open) {
+		h->run.open = 1;
+		h->run.last = !o->next;
+		h->run.hi = o->next ? o->next : o->end;
+	}
+	h->run.lo = o->start;
+	h->run.sep = o->sep;
+	h->run.line = o->line;
+}
+
+HT_INLINE void ht_cut_init(struct ht_head *h, __u32 doomed)
+{
+	h->doomed = doomed;
+	h->ncuts = 0;
+	h->run.open = 0;
+}
+
+#endif

@@ -1,0 +1,617 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+/*
+ * The gate: a sockops program that admits the daemon's backend sockets, and an sk_msg program
+ * through which every byte towards a backend passes. It judges each request head against the token
+ * map, cuts the cookies that are invalid, counts bodies down by its own parse of the head, and
+ * lets nothing else out. What it does not understand never leaves.
+ *
+ * Refusing without breaking the connection is popping the whole message and passing it; SK_DROP is
+ * for disagreements between the daemon and us, and is final. State lives in the socket's
+ * storage: sk_msg programs are preemptible, per-CPU scratch is not safe.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "head.h"
+#include "maps.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/*
+ * The test suite builds this file a second time with HT_WEAK, where guards can be left out and
+ * failures pretended, to show the attacks that they close. In the product both are constantly 0.
+ */
+#ifdef HT_WEAK
+#include "../tests/bpf/weak.h"
+const volatile __u32 ht_weak;
+#define WEAK(guard) (ht_weak & HT_WEAK_##guard)
+#define FAIL(call) (ht_weak & HT_FAIL_##call)
+#else
+#define WEAK(guard) 0
+#define FAIL(call) 0
+#endif
+
+#define barrier() asm volatile("" ::: "memory")
+#define READ(x) (*(const volatile __typeof__(x) *)&(x))
+#define WRITE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
+
+/* Pointers only: a scanner state on the stack is refused by 6.12 and misread by 6.1. */
+struct run {
+	struct sk_msg_md *msg;
+	struct ht_sock *st;
+	struct ht_slot *slot;
+	struct ht_policy *pol;
+};
+
+static __always_inline void count(__u32 what, __u64 n)
+{
+	__u64 *c = bpf_map_lookup_elem(&counters, &what);
+
+	if (c)
+		__sync_fetch_and_add(c, n);
+}
+
+static __always_inline void count_bits(__u32 what, __u16 bits)
+{
+	__u32 n = 0, i;
+
+	if (!bits)
+		return;
+	for (i = 0; i < HT_RULES_MAX; i++)
+		n += bits >> i & 1;
+	count(what, n);
+}
+
+/* ---- admission ---- */
+
+SEC("sockops")
+int admit(struct bpf_sock_ops *ops)
+{
+	struct ht_slot *slot;
+	struct ht_sock *st;
+	__u64 cookie;
+	__u32 index;
+	long err;
+
+	if (ops->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || !ops->sk)
+		return 1;
+	st = bpf_sk_storage_get(&socks, ops->sk, NULL, 0);
+	if (!st)
+		return 1; /* none of ours */
+	index = st->slot;
+	slot = bpf_map_lookup_elem(&slots, &index);
+	if (!slot)
+		return 1;
+	cookie = FAIL(SAME_KEY) ? 1 : bpf_get_socket_cookie(ops);
+	/* BPF_ANY would leave a socket that it displaces ungated */
+	err = bpf_sock_hash_update(ops, &gated, &cookie, WEAK(DISPLACE) ? BPF_ANY : BPF_NOEXIST);
+	if (!err || WEAK(ADMIT))
+		WRITE(slot->admitted, st->nonce);
+	count(err ? HT_COUNT_NOT_ADMITTED : HT_COUNT_ADMITTED, 1);
+	return 1;
+}
+
+/* ---- outcomes ---- */
+
+static __always_inline void answer(struct ht_slot *slot, enum ht_verdict verdict, __u32 reason)
+{
+	WRITE(slot->reason, reason);
+	WRITE(slot->verdict, verdict);
+	slot->runs++;
+	if (reason)
+		count(HT_COUNT_REASON + reason, 1);
+}
+
+static __always_inline int drop(struct ht_sock *st, struct ht_slot *slot, __u32 reason)
+{
+	st->state = HT_SOCK_DEAD;
+	answer(slot, HT_VERDICT_DROP, reason);
+	return SK_DROP;
+}
+
+static __always_inline long pop(struct sk_msg_md *msg, __u32 at, __u32 n)
+{
+	long err = FAIL(POP) ? -1 : bpf_msg_pop_data(msg, at, n, 0);
+
+	return WEAK(POP) ? 0 : err;
+}
+
+/* Makes the whole message readable in one piece. */
+static __always_inline long pull(struct sk_msg_md *msg, __u32 size)
+{
+	long err;
+
+	if (msg->data_end - msg->data >= size && !FAIL(PULL))
+		return 0;
+	err = FAIL(PULL) ? -1 : bpf_msg_pull_data(msg, 0, size, 0);
+	return WEAK(PULL) ? 0 : err;
+}
+
+/* Nothing leaves, and the socket stays usable: the daemon decides. */
+static __always_inline int withhold(struct run *r, enum ht_verdict verdict, __u32 reason)
+{
+	if (pop(r->msg, 0, r->msg->size))
+		return drop(r->st, r->slot, HT_REASON_POP);
+	answer(r->slot, verdict, reason);
+	return SK_PASS;
+}
+
+/* ---- digests ---- */
+
+/* Up to 64 bytes of the message into the hash: st->sip_off moves, st->sip_len shrinks. */
+static long sip_step(__u32 i, struct run *r)
+{
+	struct ht_sock *st = r->st;
+	const __u8 *data = r->msg->data, *end = r->msg->data_end;
+	struct ht_sip s = st->sip;
+	__u32 off = st->sip_off, len = st->sip_len, k;
+
+	for (k = 0; k < 8 && len >= 8; k++) {
+		ht_sip_word(&s, ht_load(&st->head, data, end, off));
+		off += 8;
+		len -= 8;
+	}
+	st->sip = s;
+	st->sip_off = off;
+	st->sip_len = len;
+	return len < 8;
+}
+
+/* The bytes [off, off + len) and SipHash's last word; `total` is the length hashed so far. */
+static __always_inline void sip_text(struct run *r, __u32 off, __u32 len, __u32 total)
+{
+	struct ht_sock *st = r->st;
+	const __u8 *data, *end;
+	__u64 tail = 0;
+
+	st->sip_off = off;
+	st->sip_len = len;
+	if (len <= 64)
+		sip_step(0, r);
+	else
+		bpf_loop(HT_HEAD_MAX / 64, sip_step, r, 0);
+	data = r->msg->data;
+	end = r->msg->data_end;
+	if (st->sip_len)
+		tail = ht_load(&st->head, data, end, st->sip_off) &
+		       ((1ULL << (8 * (st->sip_len & 7))) - 1);
+	ht_sip_word(&st->sip, tail | (__u64)(total + len) << 56);
+}
+
+static __always_inline void session_key(struct run *r, const struct ht_rule *rule, __u64 bind_lo,
+					__u64 bind_hi, const struct ht_occ *o,
+					struct ht_token_key *ret)
+{
+	struct ht_sip *s = &r->st->sip;
+
+	ht_sip_init(s, r->st->keys.key, 1);
+	ht_sip_word(s, rule->id);
+	ht_sip_word(s, bind_lo);
+	ht_sip_word(s, bind_hi);
+	sip_text(r, o->val, o->val_len, 24);
+	ret->lo = ht_sip_final(s, 1);
+	ret->hi = ht_sip_final_hi(s);
+}
+
+static __always_inline __u64 token_tag(struct run *r, const struct ht_token_key *key, __u32 key_gen,
+				       __u32 global_gen, const struct ht_occ *o)
+{
+	struct ht_sip *s = &r->st->sip;
+	__u64 tag;
+
+	ht_sip_init(s, r->st->keys.tag, 0);
+	ht_sip_word(s, key->lo);
+	ht_sip_word(s, key->hi);
+	ht_sip_word(s, key_gen | (__u64)global_gen << 32);
+	sip_text(r, o->val, o->val_len, 24);
+	tag = ht_sip_final(s, 0);
+	return tag ? tag : 1; /* 0 marks an unused tag */
+}
+
+/* ---- judging one rule's cookie ---- */
+
+enum finding { FOUND_HIT, FOUND_FORGED, FOUND_NOTHING };
+
+static __always_inline int expired(__u64 not_after_ns)
+{
+	return not_after_ns && bpf_ktime_get_boot_ns() >= not_after_ns;
+}
+
+static __always_inline __u32 generation(__u32 index)
+{
+	__u32 *g = bpf_map_lookup_elem(&gens, &index);
+
+	return g ? READ(*g) : 0;
+}
+
+/* Is it ours, not something else that the LRU recycled the element for meanwhile? */
+static __always_inline int is_entry_of(const struct ht_token *t, const struct ht_token_key *key)
+{
+	return WEAK(RECYCLED) ||
+	       (READ(t->check_lo) == (__u32)key->lo && READ(t->check_hi) == (__u32)key->hi);
+}
+
+static __always_inline enum finding look_up(const struct ht_token_key *key, __u64 tag,
+					    __u32 key_gen, __u32 global_gen, __u64 *ret_not_after)
+{
+	struct ht_token *t = bpf_map_lookup_elem(&tokens, key);
+	__u64 not_after;
+	int same = 0, cuts;
+
+	if (!t || !is_entry_of(t, key))
+		return FOUND_NOTHING;
+	same |= READ(t->tag[0]) == tag;
+	same |= READ(t->tag[1]) == tag;
+	same |= READ(t->tag[2]) == tag;
+	same |= READ(t->tag[3]) == tag;
+	not_after = READ(t->not_after_ns);
+	cuts = (READ(t->flags) & HT_TOKEN_CLOSED) && READ(t->key_gen) == key_gen &&
+	       READ(t->global_gen) == global_gen;
+	/* x86 keeps loads in order; what was read above was this entry's if it still is */
+	barrier();
+	if (!is_entry_of(t, key) || expired(not_after))
+		return FOUND_NOTHING;
+	if (!same)
+		return cuts ? FOUND_FORGED : FOUND_NOTHING;
+	t->hits++;
+	*ret_not_after = not_after;
+	return FOUND_HIT;
+}
+
+static __always_inline enum finding judge_token(struct run *r, __u32 i, const struct ht_rule *rule,
+						const struct ht_occ *value,
+						const struct ht_occ *token)
+{
+	struct ht_memo *memo = &r->slot->memo[i & (HT_RULES_MAX - 1)];
+	__u64 bind = rule->bind, bind_lo, bind_hi, tag, not_after = 0;
+	__u32 key_gen, global_gen;
+	struct ht_token_key key;
+	enum finding found;
+
+	HT_BOUND(bind, HT_BINDS_MAX - 1);
+	bind_lo = READ(r->slot->bind[bind][0]);
+	bind_hi = READ(r->slot->bind[bind][1]);
+	if (!bind_lo && !bind_hi)
+		return FOUND_NOTHING; /* on-empty is the daemon's business */
+	key_gen = generation(rule->key);
+	global_gen = generation(HT_GLOBAL_GEN);
+	session_key(r, rule, bind_lo, bind_hi, value, &key);
+	if (WEAK(GENERATION)) {
+		const struct ht_token *t = bpf_map_lookup_elem(&tokens, &key);
+
+		key_gen = t ? t->key_gen : key_gen;
+		global_gen = t ? t->global_gen : global_gen;
+	}
+	tag = token_tag(r, &key, key_gen, global_gen, token);
+	if (READ(memo->tag) == tag && READ(memo->key_lo) == key.lo &&
+	    READ(memo->key_hi) == key.hi && !expired(READ(memo->not_after_ns))) {
+		r->st->memo++;
+		return FOUND_HIT;
+	}
+	found = look_up(&key, tag, key_gen, global_gen, &not_after);
+	if (found == FOUND_HIT) {
+		memo->key_lo = key.lo;
+		memo->key_hi = key.hi;
+		memo->tag = tag;
+		memo->not_after_ns = not_after;
+	}
+	return found;
+}
+
+static long judge_rule(__u32 i, struct run *r)
+{
+	struct ht_sock *st = r->st;
+	__u64 rule_index = i, v, t;
+	const struct ht_rule *rule;
+	__u16 bit;
+	int report;
+
+	if (i >= r->pol->nrules)
+		return 1;
+	HT_BOUND(rule_index, HT_RULES_MAX - 1);
+	bit = 1 << rule_index;
+	if (!(st->head.present & bit))
+		return 0;
+	rule = &r->pol->rule[rule_index];
+	report = rule->flags & HT_RULE_REPORT;
+	if (st->head.twice & bit)
+		goto unknown;
+	v = st->head.val_of[rule_index] - 1;
+	HT_BOUND(v, HT_OCC_MAX - 1);
+	t = st->head.tok_of[rule_index];
+	if (!t || !st->head.occ[v].val_len) {
+		if (!(rule->flags & HT_RULE_MISSING_CUTS))
+			goto unknown;
+		st->missing |= bit;
+		return 0;
+	}
+	t--;
+	HT_BOUND(t, HT_OCC_MAX - 1);
+	switch (judge_token(r, rule_index, rule, &st->head.occ[v], &st->head.occ[t])) {
+	case FOUND_HIT:
+		st->hit |= bit;
+		return 0;
+	case FOUND_FORGED:
+		st->forged |= bit;
+		return 0;
+	case FOUND_NOTHING:
+		break;
+	}
+unknown:
+	if (report)
+		st->unknown |= bit;
+	else
+		st->miss |= bit;
+	return 0;
+}
+
+/* ---- one head ---- */
+
+static long scan_step(__u32 i, struct run *r)
+{
+	return ht_head_step(&r->st->head, r->pol, r->msg->data, r->msg->data_end);
+}
+
+static long doom_rule(__u32 i, struct run *r)
+{
+	struct ht_sock *st = r->st;
+	__u64 rule = i, v;
+
+	HT_BOUND(rule, HT_RULES_MAX - 1);
+	if (!((st->forged | st->missing) >> rule & 1) ||
+	    (r->pol->rule[rule].flags & HT_RULE_REPORT))
+		return 0;
+	v = (st->head.val_of[rule] - 1) & (HT_OCC_MAX - 1);
+	st->head.doomed |= 1U << v;
+	return 0;
+}
+
+static long cut_step(__u32 i, struct run *r)
+{
+	ht_cut_step(&r->st->head, i);
+	return 0;
+}
+
+static long pop_cut(__u32 i, struct run *r)
+{
+	struct ht_head *h = &r->st->head;
+	__u64 k = i;
+	__u32 lo, n;
+
+	if (i >= h->ncuts)
+		return 1;
+	HT_BOUND(k, HT_OCC_MAX - 1);
+	lo = h->cut[k].lo;
+	n = h->cut[k].hi - lo;
+	if (pop(r->msg, lo, n)) {
+		h->reason = HT_REASON_POP;
+		return 1;
+	}
+	r->slot->cut += n;
+	return 0;
+}
+
+/* Cuts what was found forged or missing. Returns 0 or a reason. */
+static __always_inline __u32 cut_cookies(struct run *r)
+{
+	struct ht_sock *st = r->st;
+
+	if (!(st->forged | st->missing))
+		return 0;
+	ht_cut_init(&st->head, 0);
+	bpf_loop(HT_RULES_MAX, doom_rule, r, 0);
+	if (!st->head.doomed)
+		return 0;
+	bpf_loop(HT_OCC_MAX + 1, cut_step, r, 0);
+	bpf_loop(HT_OCC_MAX, pop_cut, r, 0);
+	return st->head.reason;
+}
+
+/* What may follow the head that passes now. */
+static __always_inline void expect_body(struct ht_sock *st)
+{
+	const struct ht_head *h = &st->head;
+
+	st->upgrade = 0;
+	st->first_chunk = 1;
+	st->left = 0;
+	if (h->flags & HT_HEAD_CHUNKED) {
+		st->state = HT_SOCK_CHUNK_LINE;
+	} else if (h->length) {
+		st->state = HT_SOCK_BODY;
+		st->left = h->length;
+	} else {
+		st->state = HT_SOCK_HEAD;
+		st->upgrade = (h->flags & HT_HEAD_GET) && (h->flags & HT_HEAD_CONN_UPGRADE) &&
+			      (h->flags & HT_HEAD_UPGRADE);
+	}
+}
+
+static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
+{
+	struct ht_sock *st = r->st;
+	struct ht_slot *slot = r->slot;
+	__u32 index = READ(slot->policy), reason;
+
+	if (seq <= st->seq && !WEAK(SEQ))
+		return drop(st, slot, HT_REASON_STALE);
+	st->seq = seq;
+	WRITE(slot->judged, seq);
+	count(HT_COUNT_HEADS, 1);
+	if (size > HT_HEAD_MAX && !WEAK(SIZE))
+		return drop(st, slot, HT_REASON_TOO_LONG);
+	r->pol = bpf_map_lookup_elem(&policy, &index);
+	if (!r->pol)
+		return drop(st, slot, HT_REASON_POLICY);
+	if (pull(r->msg, size))
+		return drop(st, slot, HT_REASON_PULL);
+
+	ht_head_init(&st->head, size);
+	st->hit = st->forged = st->missing = st->unknown = st->miss = st->memo = 0;
+	if (size < 8)
+		return withhold(r, HT_VERDICT_REFUSED, HT_REASON_INCOMPLETE);
+	bpf_loop(HT_STEPS_MAX, scan_step, r, 0);
+	if (WEAK(UPGRADE) && st->head.reason == HT_REASON_UPGRADE)
+		return SK_PASS;
+	if (WEAK(COOKIES) && st->head.reason == HT_REASON_COOKIES)
+		return SK_PASS;
+	if (st->head.reason)
+		return withhold(r, HT_VERDICT_REFUSED, st->head.reason);
+	if (!(st->head.flags & HT_HEAD_DONE))
+		return withhold(r, HT_VERDICT_REFUSED, HT_REASON_STEPS);
+
+	if (st->head.present)
+		bpf_loop(HT_RULES_MAX, judge_rule, r, 0);
+	slot->hit = st->hit;
+	slot->forged = st->forged;
+	slot->missing = st->missing;
+	slot->unknown = st->unknown;
+	slot->cut = 0;
+	if (st->miss) {
+		count(HT_COUNT_MISS, 1);
+		return withhold(r, HT_VERDICT_MISS, 0);
+	}
+	reason = cut_cookies(r);
+	if (reason)
+		return drop(st, slot, reason);
+	count_bits(HT_COUNT_HIT, st->hit);
+	count_bits(HT_COUNT_FORGED, st->forged);
+	count_bits(HT_COUNT_MISSING, st->missing);
+	count_bits(HT_COUNT_REPORT, st->unknown);
+	if (st->memo)
+		count(HT_COUNT_MEMO, st->memo);
+	expect_body(st);
+	answer(slot, HT_VERDICT_PASS, 0);
+	return SK_PASS;
+}
+
+/* ---- what follows a head ---- */
+
+static __always_inline int pass(struct ht_slot *slot)
+{
+	answer(slot, HT_VERDICT_PASS, 0);
+	return SK_PASS;
+}
+
+static __always_inline int count_body(struct ht_sock *st, struct ht_slot *slot, __u32 size)
+{
+	if (st->state != HT_SOCK_BODY && st->state != HT_SOCK_CHUNK)
+		return drop(st, slot, HT_REASON_KIND);
+	if (size > st->left && !WEAK(BODY))
+		return drop(st, slot, HT_REASON_BODY);
+	st->left -= size;
+	if (!st->left)
+		st->state = st->state == HT_SOCK_BODY ? HT_SOCK_HEAD : HT_SOCK_CHUNK_LINE;
+	return pass(slot);
+}
+
+/*
+ * [CRLF] HEX CRLF in a message of its own, at most 16 digits, no blanks, no extensions. `last`:
+ * [CRLF] "0" CRLF CRLF; whatever a trailer could smuggle stays behind.
+ */
+static __always_inline int read_chunk_line(struct run *r, __u32 size, int last)
+{
+	struct ht_sock *st = r->st;
+	struct ht_slot *slot = r->slot;
+	__u32 wrong = last ? HT_REASON_END : HT_REASON_CHUNK, i;
+	const __u8 *p, *end;
+	__u64 n = 0;
+
+	if (st->state != HT_SOCK_CHUNK_LINE)
+		return drop(st, slot, HT_REASON_KIND);
+	if (last && WEAK(CHUNK))
+		return pass(slot);
+	if (size > 20)
+		return drop(st, slot, wrong);
+	if (pull(r->msg, size))
+		return drop(st, slot, HT_REASON_PULL);
+	p = r->msg->data;
+	end = r->msg->data_end;
+	if (!st->first_chunk) {
+		if (p + 2 > end || p[0] != '\r' || p[1] != '\n')
+			return drop(st, slot, wrong);
+		p += 2;
+		size -= 2;
+	}
+	if (last) {
+		if (size != 5 || p + 5 > end || p[0] != '0' || p[1] != '\r' || p[2] != '\n' ||
+		    p[3] != '\r' || p[4] != '\n')
+			return drop(st, slot, wrong);
+		st->state = HT_SOCK_HEAD;
+		return pass(slot);
+	}
+	if (size < 3)
+		return drop(st, slot, wrong);
+	for (i = 0; i < 18; i++) {
+		__u8 c;
+
+		if (p + i + 1 > end)
+			return drop(st, slot, wrong);
+		c = p[i];
+		if (c == '\r')
+			break;
+		if (c >= '0' && c <= '9')
+			c -= '0';
+		else if (c >= 'a' && c <= 'f')
+			c -= 'a' - 10;
+		else
+			return drop(st, slot, wrong);
+		if (n >> 59)
+			return drop(st, slot, wrong);
+		n = n << 4 | c;
+	}
+	if (i + 2 != size || p + i + 2 > end || p[i + 1] != '\n' || !n)
+		return drop(st, slot, wrong);
+	st->left = n;
+	st->first_chunk = 0;
+	st->state = HT_SOCK_CHUNK;
+	return pass(slot);
+}
+
+/* After a 101 to an upgrade that we passed ourselves, once, and never back. */
+static __always_inline int tunnel(struct ht_sock *st, struct ht_slot *slot)
+{
+	if (st->state == HT_SOCK_TUNNEL)
+		return pass(slot);
+	if ((st->state != HT_SOCK_HEAD || !st->upgrade) && !WEAK(TUNNEL))
+		return drop(st, slot, HT_REASON_TUNNEL);
+	st->state = HT_SOCK_TUNNEL;
+	return pass(slot);
+}
+
+SEC("sk_msg")
+int verdict(struct sk_msg_md *msg)
+{
+	struct run r = {.msg = msg};
+	__u32 index, size = msg->size;
+	__u64 seq;
+
+	count(HT_COUNT_RUNS, 1);
+	if (!msg->sk)
+		return SK_DROP;
+	r.st = bpf_sk_storage_get(&socks, msg->sk, NULL, 0);
+	if (!r.st)
+		return SK_DROP;
+	index = r.st->slot;
+	r.slot = bpf_map_lookup_elem(&slots, &index);
+	if (!r.slot) {
+		count(HT_COUNT_REASON + HT_REASON_SLOT, 1);
+		return SK_DROP;
+	}
+	seq = READ(r.slot->seq);
+	switch (READ(r.slot->kind)) {
+	case HT_KIND_HEAD:
+		if (r.st->state != HT_SOCK_HEAD && !WEAK(STATE))
+			break;
+		return judge_head(&r, size, seq);
+	case HT_KIND_BODY:
+		return count_body(r.st, r.slot, size);
+	case HT_KIND_CHUNK:
+		return read_chunk_line(&r, size, 0);
+	case HT_KIND_END:
+		return read_chunk_line(&r, size, 1);
+	case HT_KIND_TUNNEL:
+		return tunnel(r.st, r.slot);
+	}
+	return drop(r.st, r.slot, HT_REASON_KIND);
+}

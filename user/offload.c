@@ -1,0 +1,828 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Loads and attaches the kernel gate and is the only way bytes take towards a backend. Knows maps,
+ * slots and sockets; knows nothing of HTTP, TLS or cookies.
+ */
+#include "offload.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <mntent.h>
+#include <openssl/crypto.h>
+#include <openssl/rand.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "gate.skel.h"
+
+#define HT_READ(x) (*(const volatile __typeof__(x) *)&(x))
+#define HT_WRITE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
+
+#define HT_BATCH 1024 /* entries per call when the token map is walked */
+
+/* What is pinned, by name; the kernel objects of interface.md. */
+static const char *const ht_pins[] = {"tokens", "slots",   "policy", "counters",
+				      "gens",	"verdict", "admit",  "admit_link"};
+
+struct ht_offload {
+	bool on;
+	struct ht_sip_keys keys;
+	struct gate *skel;
+	struct bpf_link *link;
+	int cpus;
+	uint32_t max_slots;
+	struct ht_slot *slots; /* shared with the kernel */
+	pthread_mutex_t lock;  /* of the free list */
+	uint32_t *free;
+	uint32_t nfree;
+	_Atomic uint64_t nonce;
+	_Atomic uint64_t inserted, flushed; /* entries of the token map */
+	char *pin;
+	int pin_fd; /* the pinned directory, locked */
+};
+
+#ifdef HT_WEAK /* the test suite's weakened build, see tests/bpf/weak.h */
+#include "../tests/bpf/weak.h"
+uint32_t ht_offload_weak; /* what the next ht_offload_open() leaves out */
+#endif
+
+static int ht_say(char *why, size_t len, int err, const char *what)
+{
+	snprintf(why, len, "%s: %s", what, strerror(-err));
+	return err;
+}
+
+/* ---- where to attach and to pin ---- */
+
+/* The cgroup v2 directory that this process is in. */
+static int ht_own_cgroup(char *ret, size_t len)
+{
+	_cleanup_fclose_ FILE *self = fopen("/proc/self/cgroup", "re");
+	char line[4096], path[4096] = "";
+	struct mntent *m;
+	FILE *mounts;
+	int err = -ENOENT;
+
+	if (!self)
+		return -errno;
+	while (fgets(line, sizeof(line), self)) {
+		if (strncmp(line, "0::", 3))
+			continue;
+		line[strcspn(line, "\n")] = 0;
+		snprintf(path, sizeof(path), "%s", line + 3);
+	}
+	mounts = setmntent("/proc/self/mounts", "re");
+	if (!mounts)
+		return -errno;
+	while ((m = getmntent(mounts))) {
+		if (strcmp(m->mnt_type, "cgroup2"))
+			continue;
+		snprintf(ret, len, "%s%s", m->mnt_dir, path);
+		if (access(ret, F_OK))
+			continue; /* a mount of another namespace's root */
+		err = 0;
+		break;
+	}
+	endmntent(mounts);
+	return err;
+}
+
+static int ht_is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	if (statfs(path, &fs))
+		return -errno;
+	return (unsigned long)fs.f_type == BPF_FS_MAGIC;
+}
+
+/* Makes the directory below a bpffs and takes its lock. Returns its fd. */
+static int ht_pin_dir(const char *dir, char *why, size_t why_len)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (!strncmp(dir, "/sys/fs/bpf", 11) && ht_is_bpffs("/sys/fs/bpf") == 0 &&
+	    mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
+		return ht_say(why, why_len, -errno, "can't mount a bpffs on /sys/fs/bpf");
+	if (mkdir(dir, 0700) && errno != EEXIST)
+		return ht_say(why, why_len, -errno, dir);
+	if (ht_is_bpffs(dir) != 1)
+		return ht_say(why, why_len, -EINVAL, "bpf.pin is not on a bpffs");
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return ht_say(why, why_len, -errno, dir);
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return ht_say(why, why_len, -errno,
+			      "another hardtackd uses this bpf.pin; give each its own");
+	return TAKE_FD(fd);
+}
+
+static void ht_unpin(int dir_fd)
+{
+	for (size_t i = 0; i < HT_ARRAY_SIZE(ht_pins); i++)
+		unlinkat(dir_fd, ht_pins[i], 0);
+}
+
+static int ht_pin_all(struct ht_offload *o)
+{
+	const struct gate *s = o->skel;
+	const int fds[] = {bpf_map__fd(s->maps.tokens),	    bpf_map__fd(s->maps.slots),
+			   bpf_map__fd(s->maps.policy),	    bpf_map__fd(s->maps.counters),
+			   bpf_map__fd(s->maps.gens),	    bpf_program__fd(s->progs.verdict),
+			   bpf_program__fd(s->progs.admit), bpf_link__fd(o->link)};
+	char path[512];
+
+	_Static_assert(HT_ARRAY_SIZE(fds) == HT_ARRAY_SIZE(ht_pins), "a name for each pin");
+	ht_unpin(o->pin_fd); /* what a daemon left behind that was killed */
+	for (size_t i = 0; i < HT_ARRAY_SIZE(ht_pins); i++) {
+		snprintf(path, sizeof(path), "%s/%s", o->pin, ht_pins[i]);
+		if (bpf_obj_pin(fds[i], path))
+			return -errno;
+	}
+	return 0;
+}
+
+/* ---- opening ---- */
+
+static int ht_offload_load(struct ht_offload *o, const struct ht_offload_params *p, char *why,
+			   size_t why_len)
+{
+	struct gate *s = gate__open();
+
+	if (!s)
+		return ht_say(why, why_len, -errno, "can't open the gate's programs");
+	o->skel = s;
+	bpf_map__set_max_entries(s->maps.tokens, p->max_tokens);
+	bpf_map__set_max_entries(s->maps.slots, p->max_slots);
+	bpf_map__set_max_entries(s->maps.gated, p->max_slots);
+	bpf_map__set_max_entries(s->maps.policy, p->max_sites ? p->max_sites : 1);
+#ifdef HT_WEAK
+	s->rodata->ht_weak = ht_offload_weak;
+	if (ht_offload_weak & HT_WEAK_FULL)
+		bpf_map__set_max_entries(s->maps.gated, 1);
+#endif
+	if (gate__load(s))
+		return ht_say(why, why_len, -errno,
+			      "can't load the gate's programs (needs CAP_BPF, CAP_NET_ADMIN, "
+			      "CAP_PERFMON and Linux 6.1)");
+	return 0;
+}
+
+/* Verdict first: a socket that entered the sockhash before it would be ungated. */
+static int ht_offload_attach(struct ht_offload *o, const struct ht_offload_params *p, char *why,
+			     size_t why_len)
+{
+	_cleanup_close_ int cgroup = -1;
+	char own[4096];
+	int err = 0;
+
+#ifdef HT_WEAK
+	if (!(ht_offload_weak & HT_WEAK_ATTACH))
+#endif
+		err = bpf_prog_attach(bpf_program__fd(o->skel->progs.verdict),
+				      bpf_map__fd(o->skel->maps.gated), BPF_SK_MSG_VERDICT, 0);
+	if (err)
+		return ht_say(why, why_len, -errno, "can't attach the verdict program");
+	if (!p->cgroup) {
+		err = ht_own_cgroup(own, sizeof(own));
+		if (err)
+			return ht_say(why, why_len, err, "no cgroup v2 found; set bpf.cgroup");
+	}
+	cgroup = open(p->cgroup ? p->cgroup : own, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (cgroup < 0)
+		return ht_say(why, why_len, -errno, p->cgroup ? p->cgroup : own);
+	o->link = bpf_program__attach_cgroup(o->skel->progs.admit, cgroup);
+	if (!o->link)
+		return ht_say(why, why_len, -errno, "can't attach the admission program");
+	return 0;
+}
+
+static int ht_offload_share(struct ht_offload *o, const struct ht_offload_params *p, char *why,
+			    size_t why_len)
+{
+	void *m = mmap(NULL, (size_t)p->max_slots * sizeof(struct ht_slot), PROT_READ | PROT_WRITE,
+		       MAP_SHARED, bpf_map__fd(o->skel->maps.slots), 0);
+
+	if (m == MAP_FAILED)
+		return ht_say(why, why_len, -errno, "can't map the slots");
+	o->slots = m;
+	o->free = calloc(p->max_slots, sizeof(*o->free));
+	if (!o->free)
+		return ht_say(why, why_len, -ENOMEM, "slots");
+	/* the lowest index is taken first: few pages are touched while few connections are open */
+	for (uint32_t i = 0; i < p->max_slots; i++)
+		o->free[i] = p->max_slots - 1 - i;
+	o->nfree = o->max_slots = p->max_slots;
+	return 0;
+}
+
+static int ht_offload_pin_at(struct ht_offload *o, const char *dir, char *why, size_t why_len)
+{
+	int err;
+
+	if (!dir)
+		return 0;
+	o->pin = strdup(dir);
+	if (!o->pin)
+		return ht_say(why, why_len, -ENOMEM, dir);
+	err = ht_pin_all(o);
+	return err ? ht_say(why, why_len, err, "can't pin the gate's maps") : 0;
+}
+
+static int ht_offload_start(struct ht_offload *o, const struct ht_offload_params *p, char *why,
+			    size_t why_len)
+{
+	int err;
+
+	if (p->pin) {
+		o->pin_fd = ht_pin_dir(p->pin, why, why_len);
+		if (o->pin_fd < 0)
+			return o->pin_fd;
+	}
+	o->cpus = libbpf_num_possible_cpus();
+	if (o->cpus < 0)
+		return ht_say(why, why_len, o->cpus, "possible CPUs");
+	err = ht_offload_load(o, p, why, why_len);
+	if (!err)
+		err = ht_offload_attach(o, p, why, why_len);
+	if (!err)
+		err = ht_offload_share(o, p, why, why_len);
+	if (!err)
+		err = ht_offload_pin_at(o, p->pin, why, why_len);
+	return err;
+}
+
+/* Gives everything back but the object itself, which is then "off". */
+static void ht_offload_stop(struct ht_offload *o)
+{
+	if (o->pin)
+		ht_unpin(o->pin_fd);
+	if (o->pin_fd >= 0) {
+		if (o->pin)
+			rmdir(o->pin);
+		close(o->pin_fd);
+	}
+	o->pin_fd = -1;
+	free(o->pin);
+	o->pin = NULL;
+	if (o->slots)
+		munmap(o->slots, (size_t)o->max_slots * sizeof(struct ht_slot));
+	o->slots = NULL;
+	free(o->free);
+	o->free = NULL;
+	bpf_link__destroy(o->link);
+	o->link = NULL;
+	gate__destroy(o->skel);
+	o->skel = NULL;
+	o->on = false;
+}
+
+int ht_offload_open(const struct ht_offload_params *p, struct ht_offload **ret, char *why,
+		    size_t why_len)
+{
+	struct ht_offload *o = calloc(1, sizeof(*o));
+	uint64_t nonce;
+	int err;
+
+	if (!o)
+		return -ENOMEM;
+	o->pin_fd = -1;
+	pthread_mutex_init(&o->lock, NULL);
+	if (RAND_bytes((unsigned char *)&o->keys, sizeof(o->keys)) != 1 ||
+	    RAND_bytes((unsigned char *)&nonce, sizeof(nonce)) != 1) {
+		ht_offload_close(o);
+		return ht_say(why, why_len, -EIO, "no random numbers");
+	}
+	o->nonce = nonce | 1;
+	if (why_len)
+		why[0] = 0;
+	if (p->gate == HT_OFF) {
+		snprintf(why, why_len, "gate: off is configured");
+		*ret = o;
+		return 0;
+	}
+	err = ht_offload_start(o, p, why, why_len);
+	if (err) {
+		ht_offload_stop(o);
+		if (p->gate == HT_REQUIRE) {
+			ht_offload_close(o);
+			return err;
+		}
+	} else {
+		o->on = true;
+	}
+	*ret = o;
+	return 0;
+}
+
+void ht_offload_close(struct ht_offload *o)
+{
+	if (!o)
+		return;
+	ht_offload_stop(o);
+	pthread_mutex_destroy(&o->lock);
+	OPENSSL_cleanse(&o->keys, sizeof(o->keys));
+	free(o);
+}
+
+bool ht_offload_on(const struct ht_offload *o)
+{
+	return o->on;
+}
+
+const struct ht_sip_keys *ht_offload_keys(const struct ht_offload *o)
+{
+	return &o->keys;
+}
+
+const char *ht_offload_pin(const struct ht_offload *o)
+{
+	return o->pin;
+}
+
+/* ---- policies, generations, tokens ---- */
+
+int ht_offload_policy(struct ht_offload *o, uint32_t index, const struct ht_policy *p)
+{
+	if (!o->on)
+		return 0;
+	return bpf_map_update_elem(bpf_map__fd(o->skel->maps.policy), &index, p, BPF_ANY);
+}
+
+void ht_offload_generations(struct ht_offload *o, const struct ht_keyring *ring)
+{
+	int fd;
+	uint32_t i;
+
+	if (!o->on)
+		return;
+	fd = bpf_map__fd(o->skel->maps.gens);
+	for (i = 0; i < ring->nkeys && i < HT_KEYS_MAX; i++)
+		bpf_map_update_elem(fd, &i, &ring->keys[i].gen, BPF_ANY);
+	i = HT_GLOBAL_GEN;
+	bpf_map_update_elem(fd, &i, &ring->global_gen, BPF_ANY);
+}
+
+/* Puts the new tag beside those of the same session and generations; the oldest makes room. */
+static void ht_token_merge(struct ht_token *new, const struct ht_token *old)
+{
+	size_t n = 1;
+
+	if (old->check_lo != new->check_lo || old->check_hi != new->check_hi ||
+	    old->key_gen != new->key_gen || old->global_gen != new->global_gen ||
+	    old->key != new->key)
+		return;
+	for (size_t i = 0; i < HT_TAGS_MAX && n < HT_TAGS_MAX; i++) {
+		if (old->tag[i] && old->tag[i] != new->tag[0])
+			new->tag[n++] = old->tag[i];
+	}
+	if (old->not_after_ns && (!new->not_after_ns || old->not_after_ns < new->not_after_ns))
+		new->not_after_ns = old->not_after_ns;
+}
+
+int ht_offload_push(struct ht_offload *o, const struct ht_push *push)
+{
+	struct ht_token token = push->token;
+	int fd;
+
+	if (!o->on)
+		return 0;
+	fd = bpf_map__fd(o->skel->maps.tokens);
+	struct ht_token values[o->cpus];
+
+	/* a closed entry has one tag only: nothing to merge with */
+	if (!(token.flags & HT_TOKEN_CLOSED) && !bpf_map_lookup_elem(fd, &push->key, values))
+		ht_token_merge(&token, &values[0]);
+	for (int i = 0; i < o->cpus; i++)
+		values[i] = token;
+	if (!bpf_map_update_elem(fd, &push->key, values, BPF_NOEXIST)) {
+		atomic_fetch_add_explicit(&o->inserted, 1, memory_order_relaxed);
+		return 0;
+	}
+	if (errno != EEXIST)
+		return -errno;
+	return bpf_map_update_elem(fd, &push->key, values, BPF_ANY) ? -errno : 0;
+}
+
+/* Calls fn for every entry, or takes each out of the map, HT_BATCH at a time. */
+static int ht_offload_each(struct ht_offload *o, bool take, size_t limit,
+			   bool (*fn)(void *arg, const struct ht_token_key *key,
+				      const struct ht_token *values, int cpus),
+			   void *arg)
+{
+	_cleanup_free_ struct ht_token_key *keys = calloc(HT_BATCH, sizeof(*keys));
+	_cleanup_free_ struct ht_token *values =
+		calloc((size_t)HT_BATCH * (o->cpus > 0 ? o->cpus : 1), sizeof(*values));
+	uint32_t in = 0, out = 0, n;
+	bool more = true, first = true;
+	size_t done = 0;
+	int fd, err;
+
+	if (!keys || !values)
+		return -ENOMEM;
+	fd = bpf_map__fd(o->skel->maps.tokens);
+	while (more && done < limit) {
+		n = HT_BATCH;
+		err = take ? bpf_map_lookup_and_delete_batch(fd, first ? NULL : &in, &out, keys,
+							     values, &n, NULL)
+			   : bpf_map_lookup_batch(fd, first ? NULL : &in, &out, keys, values, &n,
+						  NULL);
+		if (err && errno != ENOENT)
+			return -errno; /* ENOSPC: a bucket of more than HT_BATCH entries */
+		more = !err;
+		first = false;
+		in = out;
+		for (uint32_t i = 0; i < n && done < limit; i++, done++)
+			fn(arg, &keys[i], &values[(size_t)i * o->cpus], o->cpus);
+	}
+	return 0;
+}
+
+static bool ht_count_one(void *arg, const struct ht_token_key *key, const struct ht_token *values,
+			 int cpus)
+{
+	(void)key, (void)values, (void)cpus;
+	++*(size_t *)arg;
+	return true;
+}
+
+size_t ht_offload_flush(struct ht_offload *o)
+{
+	size_t n = 0;
+
+	if (!o->on)
+		return 0;
+	ht_offload_each(o, true, SIZE_MAX, ht_count_one, &n);
+	atomic_fetch_add(&o->flushed, n);
+	return n;
+}
+
+size_t ht_offload_tokens(struct ht_offload *o)
+{
+	size_t n = 0;
+
+	if (o->on)
+		ht_offload_each(o, false, SIZE_MAX, ht_count_one, &n);
+	return n;
+}
+
+uint64_t ht_offload_evicted(struct ht_offload *o, size_t live)
+{
+	uint64_t in = atomic_load(&o->inserted), out = atomic_load(&o->flushed) + live;
+
+	return in > out ? in - out : 0;
+}
+
+struct ht_walk {
+	void (*fn)(void *arg, const struct ht_token_key *key, const struct ht_token *token,
+		   uint64_t hits);
+	void *arg;
+};
+
+static bool ht_walk_one(void *arg, const struct ht_token_key *key, const struct ht_token *values,
+			int cpus)
+{
+	const struct ht_walk *w = arg;
+	uint64_t hits = 0;
+
+	for (int i = 0; i < cpus; i++)
+		hits += values[i].hits;
+	w->fn(w->arg, key, &values[0], hits);
+	return true;
+}
+
+int ht_offload_walk(struct ht_offload *o, size_t limit,
+		    void (*fn)(void *arg, const struct ht_token_key *key,
+			       const struct ht_token *token, uint64_t hits),
+		    void *arg)
+{
+	struct ht_walk w = {fn, arg};
+
+	return o->on ? ht_offload_each(o, false, limit, ht_walk_one, &w) : 0;
+}
+
+void ht_offload_counters(struct ht_offload *o, uint64_t ret[HT_COUNT_MAX])
+{
+	memset(ret, 0, HT_COUNT_MAX * sizeof(*ret));
+	if (!o->on)
+		return;
+	uint64_t values[o->cpus];
+
+	for (uint32_t i = 0; i < HT_COUNT_MAX; i++) {
+		if (bpf_map_lookup_elem(bpf_map__fd(o->skel->maps.counters), &i, values))
+			continue;
+		for (int cpu = 0; cpu < o->cpus; cpu++)
+			ret[i] += values[cpu];
+	}
+}
+
+size_t ht_offload_token_bytes(const struct ht_offload *o, unsigned *ret_cpus)
+{
+	char path[64], line[256];
+	size_t bytes = 0;
+	FILE *f;
+
+	*ret_cpus = o->on ? o->cpus : 0;
+	if (!o->on)
+		return 0;
+	/* the kernel's own account of the map */
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", bpf_map__fd(o->skel->maps.tokens));
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "memlock: %zu", &bytes) == 1)
+			break;
+	}
+	fclose(f);
+	return bytes;
+}
+
+int ht_offload_verdict_fd(const struct ht_offload *o)
+{
+	return o->on ? bpf_program__fd(o->skel->progs.verdict) : -ENOENT;
+}
+
+static int ht_verdict_info(const struct ht_offload *o, struct bpf_prog_info *ret)
+{
+	uint32_t len = sizeof(*ret);
+
+	memset(ret, 0, sizeof(*ret));
+	if (!o->on)
+		return -ENOENT;
+	return bpf_obj_get_info_by_fd(ht_offload_verdict_fd(o), ret, &len) ? -errno : 0;
+}
+
+int ht_offload_run_stats(const struct ht_offload *o, uint64_t *ret_ns, uint64_t *ret_runs)
+{
+	struct bpf_prog_info info;
+	int err = ht_verdict_info(o, &info);
+
+	if (err)
+		return err;
+	*ret_ns = info.run_time_ns;
+	*ret_runs = info.run_cnt;
+	return info.run_cnt ? 0 : -ENODATA;
+}
+
+int ht_offload_verdict_insns(const struct ht_offload *o, uint32_t *ret)
+{
+	struct bpf_prog_info info;
+	int err = ht_verdict_info(o, &info);
+
+	if (!err)
+		*ret = info.xlated_prog_len / 8;
+	return err;
+}
+
+/* ---- one backend connection ---- */
+
+static int ht_slot_take(struct ht_offload *o, uint32_t *ret)
+{
+	int err = -ENOSPC;
+
+	pthread_mutex_lock(&o->lock);
+	if (o->nfree) {
+		*ret = o->free[--o->nfree];
+		err = 0;
+	}
+	pthread_mutex_unlock(&o->lock);
+	return err;
+}
+
+static void ht_slot_give(struct ht_offload *o, uint32_t index)
+{
+	pthread_mutex_lock(&o->lock);
+	o->free[o->nfree++] = index;
+	pthread_mutex_unlock(&o->lock);
+}
+
+/* The storage is what makes the admission program take the socket for ours. */
+static int ht_gate_mark(struct ht_gate *g)
+{
+	struct ht_offload *o = g->offload;
+	struct ht_sock sock = {.nonce = g->nonce, .slot = g->index, .keys = o->keys};
+	int err = 0;
+
+	if (bpf_map_update_elem(bpf_map__fd(o->skel->maps.socks), &g->fd, &sock, BPF_NOEXIST))
+		err = -errno;
+	OPENSSL_cleanse(&sock.keys, sizeof(sock.keys));
+	return err;
+}
+
+int ht_gate_open(struct ht_gate *g, struct ht_offload *o, int fd)
+{
+	int err;
+
+	*g = (struct ht_gate){.offload = o, .fd = fd};
+	if (!o->on)
+		return 0;
+	err = ht_slot_take(o, &g->index);
+	if (err) {
+		close(fd);
+		g->fd = -1;
+		return err;
+	}
+	g->slot = &o->slots[g->index];
+	memset(g->slot, 0, sizeof(*g->slot));
+	g->nonce = atomic_fetch_add(&o->nonce, 2); /* odd, so never 0 */
+	err = ht_gate_mark(g);
+	if (err)
+		ht_gate_close(g, false);
+	return err;
+}
+
+bool ht_gate_admitted(const struct ht_gate *g)
+{
+	return !g->slot || HT_READ(g->slot->admitted) == g->nonce;
+}
+
+void ht_gate_close(struct ht_gate *g, bool reset)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	if (g->fd < 0)
+		return;
+	if (reset)
+		setsockopt(g->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	close(g->fd);
+	g->fd = -1;
+	if (g->slot)
+		ht_slot_give(g->offload, g->index);
+	g->slot = NULL;
+}
+
+static ssize_t ht_send(int fd, const void *data, size_t len, bool more)
+{
+	ssize_t n;
+
+	do {
+		n = send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+/* Tells the gate about the head that comes next. */
+static void ht_slot_fill(struct ht_gate *g, const struct ht_gate_head *h)
+{
+	struct ht_slot *s = g->slot;
+
+	s->policy = h->policy;
+	for (size_t i = 0; i < h->nbinds && i < HT_BINDS_MAX; i++) {
+		s->bind[i][0] = h->bind[i].empty ? 0 : h->bind[i].digest[0];
+		s->bind[i][1] = h->bind[i].empty ? 0 : h->bind[i].digest[1];
+	}
+	/* another client's memos are harmless, a tag covers the binding; just no use */
+	if (g->owner != h->client) {
+		memcpy(s->memo, h->memo, h->nrules * sizeof(*s->memo));
+		g->owner = h->client;
+	}
+	s->kind = HT_KIND_HEAD;
+	s->verdict = HT_VERDICT_NONE;
+	HT_WRITE(s->seq, ++g->seq);
+}
+
+static int ht_gate_send_judged(struct ht_gate *g, const struct ht_gate_head *h, const void *head,
+			       size_t len, struct ht_gate_answer *ret)
+{
+	ssize_t n;
+
+	if (!h->judged) {
+		*ret = (struct ht_gate_answer){.verdict = HT_VERDICT_MISS};
+		return 0;
+	}
+	n = ht_send(g->fd, head, len, h->more);
+	if (n != (ssize_t)len)
+		return n < 0 ? n : -EIO;
+	*ret = (struct ht_gate_answer){.verdict = HT_VERDICT_PASS};
+	return 0;
+}
+
+int ht_gate_send_head(struct ht_gate *g, const struct ht_gate_head *h, const void *head, size_t len,
+		      struct ht_gate_answer *ret)
+{
+	struct ht_slot *s = g->slot;
+	ssize_t n;
+
+	if (g->pending)
+		return -EINVAL;
+	if (!s)
+		return ht_gate_send_judged(g, h, head, len, ret);
+	ht_slot_fill(g, h);
+	n = ht_send(g->fd, head, len, h->more);
+	*ret = (struct ht_gate_answer){
+		.verdict = HT_READ(s->verdict),
+		.reason = HT_READ(s->reason),
+		.hit = s->hit,
+		.forged = s->forged,
+		.missing = s->missing,
+		.unknown = s->unknown,
+	};
+	if (n < 0)
+		return n;
+	/* a short send has put unjudged bytes in the kernel's hands; an unjudged one is worse */
+	if (n != (ssize_t)len)
+		return -EIO;
+	if (HT_READ(s->judged) != g->seq || ret->verdict == HT_VERDICT_NONE)
+		return -EPROTO;
+	if (ret->verdict == HT_VERDICT_PASS) {
+		for (size_t i = 0; i < h->nrules; i++) {
+			if (ret->hit >> i & 1)
+				h->memo[i] = s->memo[i];
+		}
+	}
+	return 0;
+}
+
+static ssize_t ht_gate_send(struct ht_gate *g, uint32_t kind, const void *data, size_t len,
+			    bool more)
+{
+	uint32_t runs = 0;
+	ssize_t n;
+
+	/* the kernel applies the old verdict to what follows a short send: it must be its rest */
+	if (g->pending ? len != g->pending : !len)
+		return -EINVAL;
+	if (g->slot) {
+		runs = HT_READ(g->slot->runs);
+		HT_WRITE(g->slot->kind, kind);
+	}
+	n = ht_send(g->fd, data, len, more);
+	if (n == -EAGAIN) {
+		g->pending = len;
+		return n;
+	}
+	if (n < 0)
+		return n;
+	if (g->slot && !g->pending && HT_READ(g->slot->runs) == runs)
+		return -EPROTO; /* the program did not run: nobody guards this socket */
+	g->pending = len - n;
+	return n;
+}
+
+ssize_t ht_gate_send_body(struct ht_gate *g, const void *data, size_t len, bool more)
+{
+	return ht_gate_send(g, HT_KIND_BODY, data, len, more);
+}
+
+ssize_t ht_gate_send_chunk_line(struct ht_gate *g, const void *line, size_t len)
+{
+	return ht_gate_send(g, HT_KIND_CHUNK, line, len, true);
+}
+
+ssize_t ht_gate_send_end(struct ht_gate *g, const void *end, size_t len)
+{
+	return ht_gate_send(g, HT_KIND_END, end, len, false);
+}
+
+ssize_t ht_gate_send_tunnel(struct ht_gate *g, const void *data, size_t len)
+{
+	return ht_gate_send(g, HT_KIND_TUNNEL, data, len, false);
+}
+
+const char *ht_reason_name(enum ht_reason r)
+{
+	static const char *const names[HT_REASON_MAX] = {
+		[HT_REASON_NONE] = "none",
+		[HT_REASON_CONTROL] = "control",
+		[HT_REASON_REQUEST_LINE] = "request-line",
+		[HT_REASON_FOLD] = "fold",
+		[HT_REASON_FIELD_NAME] = "field-name",
+		[HT_REASON_LENGTH] = "length",
+		[HT_REASON_CODING] = "coding",
+		[HT_REASON_CONNECTION] = "connection",
+		[HT_REASON_UPGRADE] = "upgrade",
+		[HT_REASON_INCOMPLETE] = "incomplete",
+		[HT_REASON_SURPLUS] = "surplus",
+		[HT_REASON_BLANKS] = "blanks",
+		[HT_REASON_COOKIES] = "cookies",
+		[HT_REASON_STEPS] = "steps",
+		[HT_REASON_TOO_LONG] = "too-long",
+		[HT_REASON_STALE] = "stale",
+		[HT_REASON_KIND] = "kind",
+		[HT_REASON_BODY] = "body",
+		[HT_REASON_CHUNK] = "chunk",
+		[HT_REASON_END] = "end",
+		[HT_REASON_TUNNEL] = "tunnel",
+		[HT_REASON_SLOT] = "slot",
+		[HT_REASON_POLICY] = "policy",
+		[HT_REASON_PULL] = "pull",
+		[HT_REASON_POP] = "pop",
+		[HT_REASON_PUSH] = "push",
+	};
+
+	return r < HT_REASON_MAX && names[r] ? names[r] : "unknown";
+}
+
+const char *ht_offload_library(void)
+{
+	return libbpf_version_string();
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the gate costs: the size of the verdict program, within a band, on every kernel (a scanner
+ * state on the stack loads on 6.1 and misbehaves, and shows here), and the time of a verdict,
+ * printed beside an empty sk_msg program and a userspace HMAC in the same run.
+ */
+#include <bpf/bpf.h>
+#include <criterion/criterion.h>
+#include <linux/bpf.h>
+#include <openssl/hmac.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "rig.h"
+
+#ifndef HT_WEAK
+
+/* Translated instructions: what clang 14 makes of it on the kernels that we know, and room. */
+#define INSNS_MIN 5500
+#define INSNS_MAX 8000
+
+static struct rig rig;
+static struct pair pair;
+
+static void start(void)
+{
+	rig_open(&rig, 0);
+	pair_open(&pair, &rig);
+}
+
+static void finish(void)
+{
+	rig_close(&rig);
+}
+
+TestSuite(cost, .init = start, .fini = finish);
+
+Test(cost, instructions_within_the_band)
+{
+	uint32_t n = 0;
+
+	cr_assert_eq(ht_offload_verdict_insns(rig.offload, &n), 0);
+	printf("cost: verdict program, %u translated instructions (band %d..%d)\n", n, INSNS_MIN,
+	       INSNS_MAX);
+	cr_assert(n >= INSNS_MIN && n <= INSNS_MAX, "%u instructions are out of the band", n);
+}
+
+/* A browser's head of about 820 bytes, six cookies, the session last. */
+static size_t browser_head(char *out, size_t cap, const char *value)
+{
+	char mac[64];
+
+	return snprintf(
+		out, cap,
+		"GET /catalog/item/4711?ref=front&sort=price HTTP/1.1\r\nHost: shop.example.com\r\n"
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 "
+		"Firefox/128.0\r\n"
+		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n"
+		"Accept-Language: en-US,en;q=0.5\r\nAccept-Encoding: gzip, deflate, br, zstd\r\n"
+		"Referer: https://shop.example.com/catalog/\r\n"
+		"Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: "
+		"same-origin\r\n"
+		"Cookie: _ga=GA1.2.1234567890.1700000000; _gid=GA1.2.987654321.1700000000; "
+		"theme=dark; consent=v2-yes; sid=%s; sid_HMAC=%s\r\n"
+		"X-Forwarded-For: 192.0.2.10\r\nX-Forwarded-Proto: https\r\n"
+		"X-Forwarded-Host: shop.example.com\r\n"
+		"X-Request-ID: 00112233445566778899aabbccddeeff\r\n\r\n",
+		value, rig_token(&rig, value, mac));
+}
+
+static double per_run(int prog_fd, struct bpf_prog_info *before)
+{
+	struct bpf_prog_info now = {0};
+	uint32_t len = sizeof(now);
+	double ns;
+
+	cr_assert_eq(bpf_obj_get_info_by_fd(prog_fd, &now, &len), 0);
+	ns = now.run_cnt > before->run_cnt ? (double)(now.run_time_ns - before->run_time_ns) /
+						     (now.run_cnt - before->run_cnt)
+					   : 0;
+	*before = now;
+	return ns;
+}
+
+/* An sk_msg program that returns SK_PASS, on a sockmap of its own. */
+static int empty_program(int fd)
+{
+	const struct bpf_insn insns[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0, .imm = SK_PASS},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int prog = bpf_prog_load(BPF_PROG_TYPE_SK_MSG, "empty", "GPL", insns, 2, NULL);
+	int map = bpf_map_create(BPF_MAP_TYPE_SOCKHASH, "empty", 4, 4, 1, NULL), key = 1;
+
+	cr_assert(prog >= 0 && map >= 0);
+	cr_assert_eq(bpf_prog_attach(prog, map, BPF_SK_MSG_VERDICT, 0), 0);
+	cr_assert_eq(bpf_map_update_elem(map, &key, &fd, BPF_NOEXIST), 0);
+	return prog;
+}
+
+static void drain(int fd)
+{
+	static char sink[1 << 16];
+
+	while (recv(fd, sink, sizeof(sink), MSG_DONTWAIT) > 0)
+		;
+}
+
+#define ROUNDS 20000
+
+static double cost_of_heads(int prog, const char *kind, char (*heads)[1200], const size_t *lens,
+			    int n)
+{
+	struct bpf_prog_info info = {0};
+	struct ht_gate_answer a;
+	double ns;
+
+	per_run(prog, &info);
+	for (int i = 0; i < ROUNDS; i++) {
+		cr_assert_eq(pair_try(&pair, heads[i % n], lens[i % n], false, &a), 0);
+		drain(pair.peer);
+	}
+	ns = per_run(prog, &info);
+	printf("cost: %-28s %6.0f ns a verdict\n", kind, ns);
+	return ns;
+}
+
+static double cost_of_hmac(void)
+{
+	static const char key[] = "AzaZ5678901234567XYZ34567XYZ";
+	unsigned char mac[32];
+	struct timespec t0, t1;
+	unsigned len;
+
+	clock_gettime(CLOCK_MONOTONIC, &t0);
+	for (int i = 0; i < ROUNDS; i++)
+		HMAC(EVP_sha256(), key, sizeof(key) - 1,
+		     (const unsigned char *)"0a1b2c3d4e5f6g7h8i9j0k1l:192.0.2.10", 35, mac, &len);
+	clock_gettime(CLOCK_MONOTONIC, &t1);
+	return ((t1.tv_sec - t0.tv_sec) * 1e9 + t1.tv_nsec - t0.tv_nsec) / ROUNDS;
+}
+
+Test(cost, verdict_beside_an_empty_program)
+{
+	static char heads[1000][1200];
+	static size_t lens[1000];
+	struct bpf_prog_info info = {0};
+	int stats = bpf_enable_stats(BPF_STATS_RUN_TIME), plain[2], prog;
+	struct sockaddr_storage a;
+	socklen_t alen = sizeof(a);
+	uint64_t ns, runs;
+	char value[32];
+
+	cr_assert(stats >= 0);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(value, sizeof(value), "%024d", i);
+		rig_push(&rig, 0, value);
+		lens[i] = browser_head(heads[i], sizeof(heads[i]), value);
+	}
+	prog = ht_offload_verdict_fd(rig.offload);
+	printf("cost: heads of %zu bytes, 6 cookies\n", lens[0]);
+	cost_of_heads(prog, "same session (memo)", heads, lens, 1);
+	cost_of_heads(prog, "1000 sessions (map)", heads, lens, 1000);
+	cr_assert_geq(rig_count(&rig, HT_COUNT_HIT), 2 * ROUNDS - 100);
+
+	plain[0] = socket(AF_INET, SOCK_STREAM, 0);
+	getsockname(rig.listener, (struct sockaddr *)&a, &alen);
+	cr_assert_eq(connect(plain[0], (struct sockaddr *)&a, alen), 0);
+	plain[1] = accept(rig.listener, NULL, NULL);
+	prog = empty_program(plain[0]);
+	per_run(prog, &info);
+	for (int i = 0; i < ROUNDS; i++) {
+		cr_assert_eq(send(plain[0], heads[0], lens[0], 0), (ssize_t)lens[0]);
+		drain(plain[1]);
+	}
+	printf("cost: %-28s %6.0f ns a run\n", "empty sk_msg program", per_run(prog, &info));
+	printf("cost: %-28s %6.0f ns\n", "one HMAC() in userspace", cost_of_hmac());
+	cr_assert_eq(ht_offload_run_stats(rig.offload, &ns, &runs), 0);
+	cr_assert_geq(runs, 2 * ROUNDS);
+	close(stats);
+}
+
+#endif

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a site does with cookies: the rules compiled for the gate, the daemon's own judgement
+ * (misses, and everything when the gate is off) and the signing of Set-Cookie. Pure: no sockets,
+ * no clock, no logging. The kernel's verdict and this one come from the same scanner (head.h) and
+ * cut the same bytes.
+ */
+#ifndef HT_POLICY_H
+#define HT_POLICY_H
+
+#include "abi.h"
+#include "head.h"
+#include "binding.h"
+#include "config.h"
+#include "keyring.h"
+#include "util.h"
+
+/* A site's rules, compiled. Immutable. Indices of rules are those of gate.rule and ht_slot.memo. */
+struct ht_policy_site {
+	struct ht_policy gate; /* what goes into the map `policy` */
+	size_t nrules;
+	const struct ht_rule_config *rules[HT_RULES_MAX]; /* rules of mode off are left out */
+	size_t nbinds;
+	struct {
+		const struct ht_bind *binds;
+		size_t nbinds;
+	} bind[HT_BINDS_MAX];		 /* compute these once per client connection */
+	bool reject_empty[HT_BINDS_MAX]; /* some rule with this binding says on-empty: reject */
+	bool needs_subject;		 /* some rule binds to x509-subject with on-empty: reject */
+};
+
+/*
+ * Compiles one site. `site_id` goes into the rules' ids, so that a token of one site is none of
+ * another. -EINVAL with diag when it doesn't fit the gate (rules, names, bindings).
+ */
+int ht_policy_compile(const struct ht_config *c, const struct ht_site_config *s,
+		      struct ht_policy_site *ret, struct ht_diag *diag);
+
+/* What happened to one covered cookie. The names are those of hardtack_verdicts_total. */
+enum ht_cookie_verdict {
+	HT_COOKIE_HIT, /* only ever the kernel's word */
+	HT_COOKIE_VALID,
+	HT_COOKIE_FORGED,
+	HT_COOKIE_MISSING,
+	HT_COOKIE_DUPLICATE,
+	HT_COOKIE_EXPIRED,
+	HT_COOKIE_REVOKED,
+	HT_COOKIE_UNBOUND,
+	HT_COOKIE_VERDICT_MAX,
+};
+enum ht_cookie_action {
+	HT_ACTION_PASS,
+	HT_ACTION_STRIP,
+	HT_ACTION_REPORT,
+	HT_ACTION_GRACE,
+	HT_ACTION_MAX
+};
+
+/* A token to push so that the next request hits. */
+struct ht_push {
+	struct ht_token_key key;
+	struct ht_token token; /* one tag; the pusher merges it with what is there */
+};
+
+struct ht_judgement {
+	size_t ncookies; /* covered cookies seen */
+	struct {
+		uint8_t rule;
+		uint8_t verdict; /* enum ht_cookie_verdict */
+		uint8_t action;	 /* enum ht_cookie_action */
+	} cookie[HT_RULES_MAX];
+	size_t npushes;
+	struct ht_push push[HT_RULES_MAX];
+};
+
+/* The request's side of a judgement: one per client connection and site. */
+struct ht_policy_client {
+	const struct ht_binding *bind; /* nbinds of the site */
+};
+
+/*
+ * Judges every covered cookie of the head at head[*len] and removes what must not pass, in place
+ * (*len shrinks). With `only` != 0 just these rules (bits), and nothing is removed: for counting
+ * what report-only rules left `unknown`. `keys` NULL pushes nothing. Returns 0, or a positive enum
+ * ht_reason when the scanner refuses the head: write it canonically and try once more. `scratch`
+ * is the caller's scanner state.
+ */
+int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
+		    struct ht_head *scratch, char *head, size_t *len, uint16_t only,
+		    struct ht_judgement *ret);
+
+/*
+ * Rewrites every Cookie field as "Cookie: a=1; b=2": no blanks around names and values, nameless
+ * leftovers and identical duplicates gone, fields merged into one. In place, never longer
+ * (*len shrinks). What follows a refusal for HT_REASON_BLANKS or HT_REASON_COOKIES.
+ */
+void ht_policy_canonicalize(char *head, size_t *len);
+
+/* What a Set-Cookie field asks for (RFC 6265bis 5.6): borrowed from its value. */
+struct ht_set_cookie {
+	struct ht_str name, value;
+	struct ht_str attributes; /* from the first ';' on, verbatim; may be empty */
+	bool deletion;		  /* empty value, Max-Age <= 0 or Expires before now */
+};
+void ht_set_cookie_parse(struct ht_str field, uint64_t now_s, struct ht_set_cookie *ret);
+
+enum ht_sign_result {
+	HT_SIGN_UNCOVERED, /* no rule names it: nothing to add */
+	HT_SIGN_SIGNED,	   /* line and push are filled */
+	HT_SIGN_DELETED,   /* line deletes the sibling */
+	HT_SIGN_SIBLING,   /* the backend itself sets a sibling's name: the field must be dropped */
+	HT_SIGN_REFUSED,   /* a guard forbids it: the cookie goes unsigned and will not come back */
+	HT_SIGN_UNBOUND,   /* the connection cannot give the binding */
+};
+
+/*
+ * The sibling for one Set-Cookie field of a response. line[cap] gets "Set-Cookie: NAME=..." without
+ * CRLF. f5-irule: "; HttpOnly; Secure; Path=/" or, with sibling-attributes: copy, the original's.
+ */
+enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct ht_keyring *ring,
+				   const struct ht_sip_keys *keys,
+				   const struct ht_policy_client *client,
+				   const struct ht_set_cookie *cookie, char *line, size_t cap,
+				   size_t *ret_len, struct ht_push *ret_push, size_t *ret_rule);
+
+const char *ht_cookie_verdict_name(enum ht_cookie_verdict v);
+const char *ht_cookie_action_name(enum ht_cookie_action a);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration file as a tree of structs. Reads YAML and files that it names (to say early
+ * that they can't be read); opens no sockets, starts nothing, logs nothing. Immutable once
+ * loaded: a reload makes a new one.
+ */
+#ifndef HT_CONFIG_H
+#define HT_CONFIG_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "util.h"
+
+enum ht_tristate { HT_OFF, HT_AUTO, HT_REQUIRE };
+
+enum ht_client_cert { HT_CLIENT_CERT_NONE, HT_CLIENT_CERT_OPTIONAL, HT_CLIENT_CERT_REQUIRED };
+
+enum ht_mode { HT_MODE_OFF, HT_MODE_REPORT, HT_MODE_ENFORCE };
+
+enum ht_profile {
+	HT_PROFILE_NATIVE,
+	HT_PROFILE_F5_IRULE,
+	HT_PROFILE_PROXYSG,
+	HT_PROFILE_SESSION_ID,
+	HT_PROFILE_SECURE_COOKIE
+};
+
+enum ht_on_empty { HT_ON_EMPTY_STRIP, HT_ON_EMPTY_REJECT };
+
+enum ht_log_format { HT_LOG_JSON, HT_LOG_COMBINED };
+
+/* One ingredient of a binding, in the order of the configuration. */
+enum ht_bind_kind {
+	HT_BIND_CLIENT_IP,
+	HT_BIND_GEOIP_COUNTRY,
+	HT_BIND_X509_SUBJECT,
+	HT_BIND_X509_SPKI,
+	HT_BIND_USER,
+	HT_BIND_TLS_EXPORTER
+};
+
+struct ht_bind {
+	enum ht_bind_kind kind;
+	uint8_t v4_bits; /* client-ip: prefix lengths, 32 and 128 = the whole address */
+	uint8_t v6_bits;
+};
+
+#define HT_BINDS_PER_RULE 4
+#define HT_LISTENERS_MAX 32 /* as many as the metrics have labels for */
+#define HT_SITES_MAX 4096   /* each takes a ht_policy in the kernel's map */
+
+struct ht_addr {
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		struct sockaddr_un un;
+	};
+	socklen_t len;
+	char text[128]; /* as configured, for logs and metrics */
+};
+
+struct ht_cert_config {
+	char *certificate, *key; /* paths, resolved against the file's directory */
+	unsigned line, col;	 /* where it stands, for errors found when it is loaded */
+};
+
+struct ht_tls_config {
+	struct ht_cert_config *certs; /* the first is the default */
+	size_t ncerts;
+	int min_version; /* TLS1_2_VERSION or TLS1_3_VERSION as numbers: 0x0303, 0x0304 */
+	char *client_ca; /* path or NULL */
+	enum ht_client_cert client_cert; /* default: optional with client-ca, else none */
+	unsigned line, col;
+};
+
+struct ht_listener_config {
+	struct ht_addr addr;
+	struct ht_tls_config *tls; /* NULL = plain HTTP */
+	unsigned line, col;
+};
+
+struct ht_rule_config {
+	char *name;    /* the covered cookie */
+	char *sibling; /* the token's cookie; default for f5-irule: NAME_HMAC */
+	enum ht_profile profile;
+	char *key;	  /* name of a key */
+	size_t key_index; /* in ht_config.keys */
+	struct ht_bind binds[HT_BINDS_PER_RULE];
+	size_t nbinds;
+	enum ht_on_empty on_empty; /* default: reject for f5-irule with x509-subject, else strip */
+	enum ht_mode mode;
+	bool copy_attributes; /* sibling-attributes: copy; default for f5-irule: seed */
+	unsigned line, col;
+};
+
+struct ht_upstream_config {
+	char *host; /* as configured: a name or an address, without brackets; NULL with unix */
+	uint16_t port;
+	char *unix_path;     /* unix:PATH, or NULL */
+	struct ht_addr addr; /* resolved at load; the first address of a name */
+	unsigned line, col;
+};
+
+struct ht_site_config {
+	char **hosts; /* lower case; "*" = any; "*.example.com" = below it */
+	size_t nhosts;
+	struct ht_upstream_config *upstreams;
+	size_t nupstreams;
+	struct ht_rule_config *rules;
+	size_t nrules;
+	unsigned line, col;
+};
+
+struct ht_key_config {
+	char *name;
+	char *file;	    /* path */
+	unsigned line, col; /* of the file's name */
+};
+
+struct ht_config {
+	char *file; /* the path given */
+	struct ht_listener_config *listeners;
+	size_t nlisteners;
+	struct ht_site_config *sites;
+	size_t nsites;
+	struct ht_key_config *keys;
+	size_t nkeys;
+	struct {
+		size_t head;	    /* bytes of a request head as it leaves; at most HT_HEAD_MAX */
+		uint64_t body;	    /* bytes; 0 = no limit */
+		size_t connections; /* of clients, all workers together */
+		size_t covered_cookies; /* of one request; at most HT_RULES_MAX */
+	} limits;
+	struct {
+		/* milliseconds */
+		uint64_t handshake, head, body, idle, connect, response, drain;
+	} timeouts;
+	struct {
+		uint32_t max;		/* per CPU, approximate */
+		uint64_t flush_every_s; /* 0 = never */
+	} tokens;
+	enum ht_tristate gate, ktls;
+	char *bpf_pin;	  /* directory */
+	char *bpf_cgroup; /* directory, or NULL = auto */
+	unsigned workers; /* 0 = auto: one per CPU */
+	struct {
+		enum ht_log_format format;
+		char *to; /* "stderr", "off" or a path */
+	} access_log;
+	char *control;	       /* path of the control socket, or NULL */
+	struct ht_addr *admin; /* or NULL */
+	char *user;	       /* or NULL = stay who we are */
+	unsigned user_line, user_col;
+};
+
+/*
+ * Reads and checks FILE. On success *ret is the caller's, to be freed with ht_config_free().
+ * On a mistake of the user's returns -EINVAL (-ENOENT, -EACCES... if FILE can't be read) with
+ * diag filled; only the first mistake is reported.
+ */
+int ht_config_load(const char *file, struct ht_config **ret, struct ht_diag *diag);
+
+/*
+ * The two halves of ht_config_load(). The first checks all that the text alone can tell and
+ * touches nothing but memory, so that it can be fuzzed; `file` only names the place and gives
+ * relative paths their directory. The second looks at the machine: opens the files that the
+ * configuration names, sees whether certificates match their keys, resolves upstream names (into
+ * ht_upstream_config.addr) and looks the user up.
+ */
+int ht_config_parse(const char *file, const char *text, size_t len, struct ht_config **ret,
+		    struct ht_diag *diag);
+int ht_config_check_machine(struct ht_config *c, struct ht_diag *diag);
+
+/*
+ * Things that are allowed but probably not meant (a `Secure` sibling on a plain listener, ...).
+ * Calls `warn` once for each, in the order of the file.
+ */
+void ht_config_warnings(const struct ht_config *c,
+			void (*warn)(void *arg, const struct ht_diag *diag), void *arg);
+
+/* NULL-safe. */
+void ht_config_free(struct ht_config *c);
+
+/*
+ * The site that serves `host` (without port, any case), or NULL. Exact names win over wildcards,
+ * longer wildcards over shorter ones, "*" comes last.
+ */
+const struct ht_site_config *ht_config_site(const struct ht_config *c, struct ht_str host);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the configuration's schema share: config.c (the file, listeners, keys),
+ * config_site.c (sites and their cookie rules), config_addr.c (addresses) and config_machine.c.
+ * Nobody else includes it.
+ */
+#ifndef HT_CONFIG_SCHEMA_H
+#define HT_CONFIG_SCHEMA_H
+
+#include "config.h"
+#include "config_yaml.h"
+
+/* Splits "HOST:PORT" or "[V6]:PORT" into host[cap] and port. NULL, or what is wrong with it. */
+const char *ht_addr_split(const char *s, char *host, size_t cap, uint16_t *ret_port);
+
+/* False if host is no IPv4 address or, with brackets, no IPv6 address. Leaves `text` empty. */
+bool ht_addr_literal(const char *host, bool brackets, uint16_t port, struct ht_addr *ret);
+
+/* Resolves a path that has to fit a sockaddr_un. */
+int ht_addr_unix_path(struct ht_yaml *y, const yaml_node_t *n, const char *what, const char *path,
+		      char **ret);
+void ht_addr_unix(const char *path, const char *text, struct ht_addr *ret);
+
+/* "192.0.2.1:80" or "[2001:db8::1]:80"; a mistake is the node's. */
+int ht_addr_ip_port(struct ht_yaml *y, const yaml_node_t *n, const char *what, const char *s,
+		    struct ht_addr *ret);
+
+/* The key of that name among those read so far, or NULL. */
+const struct ht_key_config *ht_config_key(const struct ht_config *c, const char *name);
+
+bool ht_config_asks_for_certs(const struct ht_listener_config *l);
+
+/* The parser of `sites`, into the struct ht_config at `to`; keys and listeners come first. */
+int ht_config_parse_sites(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
+			  void *to);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control socket (what hardtackctl talks to) and the admin HTTP listener (/metrics, /healthz,
+ * /). Runs in the main thread's loop, never in a worker; an answer that a client
+ * takes slowly is kept and sent as it goes, for five seconds.
+ */
+#ifndef HT_CTL_H
+#define HT_CTL_H
+
+#include <time.h>
+
+#include "config.h"
+#include "offload.h"
+#include "stats.h"
+#include "util.h"
+
+/* The daemon as ctl sees it. Pointers are borrowed and outlive the ctl. */
+struct ht_ctl_daemon {
+	const struct ht_config *config;
+	struct ht_offload *offload;
+	const struct ht_stats *const *stats; /* one per worker */
+	size_t nstats;
+	const char *gate_why; /* why the gate is off, "" when it is on */
+	const char *ktls_why; /* likewise; "" when both directions are offered */
+	time_t started;
+	uint64_t tokens_flushed, tokens_evicted; /* kept up to date by main */
+	volatile bool draining;
+	/* Bumps the global generation, empties the map; returns how many went. */
+	size_t (*flush)(void *arg);
+	void *arg;
+};
+
+struct ht_ctl;
+
+/*
+ * Opens the control socket (mode 0600, a stale one is replaced, a live one is -EADDRINUSE) and the
+ * admin listener. Either may be missing from the configuration. -errno with text. Call it before
+ * the workers start: it sets the process's umask for a moment.
+ */
+int ht_ctl_open(struct ht_ctl_daemon *d, struct ht_ctl **ret, char *why, size_t why_len);
+void ht_ctl_close(struct ht_ctl *c); /* NULL-safe; unlinks the control socket */
+
+/* An epoll fd that becomes readable when ht_ctl_dispatch() has something to do. Never blocks. */
+int ht_ctl_fd(const struct ht_ctl *c);
+void ht_ctl_dispatch(struct ht_ctl *c);
+
+/*
+ * Protocol of the control socket (SOCK_STREAM): the client sends one line "COMMAND [json]\n", json
+ * being {"json": true} for an answer in JSON and {"limit": N} for at most N tokens (100), and reads the answer until EOF; it starts with "ok\n" or "error: TEXT\n". Commands: status, tokens,
+ * flush, metrics. Those of interface.md that are not built (bans, reload, rotate, revoke) answer
+ * "error: ... is not built yet".
+ */
+
+#endif

@@ -1,0 +1,657 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The answers of ctl: the daemon's state as one JSON tree, from which the status in text, in JSON
+ * and as a page are all made, the token map's entries, and the metrics. Reads counters; changes
+ * nothing but by `flush`. Shows no secret, tag, token or cookie.
+ */
+#include "ctl_answer.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+
+#include "token.h"
+
+#define TOKENS_SHOWN 100
+#define TOKENS_SHOWN_MAX 1000000
+
+static json_t *number(uint64_t n)
+{
+	return json_integer((json_int_t)n);
+}
+
+static uint64_t value_of(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static int64_t gauge_of(const _Atomic int64_t *gauge)
+{
+	return atomic_load_explicit(gauge, memory_order_relaxed);
+}
+
+/* ---- the state as a tree; jansson's *_new functions pass a NULL on to the end ---- */
+
+static const char *state_name(const struct ht_ctl_daemon *d)
+{
+	return d->draining ? "draining" : "serving";
+}
+
+static json_t *gate_tree(const struct ht_ctl_daemon *d, const uint64_t n[HT_COUNT_MAX])
+{
+	bool on = ht_offload_on(d->offload);
+	const char *pin = on ? ht_offload_pin(d->offload) : NULL;
+	json_t *gate = json_object();
+
+	json_object_set_new(gate, "on", json_boolean(on));
+	if (!on) {
+		json_object_set_new(gate, "why", json_string(d->gate_why));
+		return gate;
+	}
+	if (pin)
+		json_object_set_new(gate, "pin", json_string(pin));
+	json_object_set_new(gate, "messages", number(n[HT_COUNT_RUNS]));
+	json_object_set_new(gate, "heads", number(n[HT_COUNT_HEADS]));
+	json_object_set_new(gate, "hits", number(n[HT_COUNT_HIT]));
+	json_object_set_new(gate, "memo_hits", number(n[HT_COUNT_MEMO]));
+	json_object_set_new(gate, "forged", number(n[HT_COUNT_FORGED]));
+	json_object_set_new(gate, "missing", number(n[HT_COUNT_MISSING]));
+	json_object_set_new(gate, "report", number(n[HT_COUNT_REPORT]));
+	json_object_set_new(gate, "misses", number(n[HT_COUNT_MISS]));
+	json_object_set_new(gate, "admitted", number(n[HT_COUNT_ADMITTED]));
+	json_object_set_new(gate, "not_admitted", number(n[HT_COUNT_NOT_ADMITTED]));
+	return gate;
+}
+
+/* The reasons that occurred. */
+static json_t *refused_tree(const struct ht_stats *s)
+{
+	json_t *refused = json_object();
+
+	for (int r = HT_REASON_NONE + 1; r < HT_REASON_MAX; r++)
+		if (value_of(&s->refused[r]))
+			json_object_set_new(refused, ht_reason_name((enum ht_reason)r),
+					    number(value_of(&s->refused[r])));
+	return refused;
+}
+
+static json_t *listeners_tree(const struct ht_ctl_daemon *d, const struct ht_stats *s)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < d->config->nlisteners; i++) {
+		const struct ht_listener_config *l = &d->config->listeners[i];
+		uint64_t requests = 0;
+
+		for (size_t code = 0; i < HT_STATS_LISTENERS && code < HT_STATS_CODES; code++)
+			requests += value_of(&s->requests[i][code]);
+		json_array_append_new(list,
+				      json_pack("{s:s, s:b, s:I}", "address", l->addr.text, "tls",
+						l->tls != NULL, "requests", (json_int_t)requests));
+	}
+	return list;
+}
+
+static json_t *side_tree(const struct ht_stats *s, enum ht_side side)
+{
+	return json_pack("{s:I, s:I}", "active",
+			 (json_int_t)gauge_of(&s->connections[side][HT_CONN_ACTIVE]), "idle",
+			 (json_int_t)gauge_of(&s->connections[side][HT_CONN_IDLE]));
+}
+
+static json_t *tokens_tree(const struct ht_ctl_daemon *d)
+{
+	unsigned cpus = 0;
+	size_t bytes = ht_offload_token_bytes(d->offload, &cpus);
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "live",
+			 (json_int_t)ht_offload_tokens(d->offload), "max_per_cpu",
+			 (json_int_t)d->config->tokens.max, "possible_cpus", (json_int_t)cpus,
+			 "map_bytes_full", (json_int_t)bytes, "evicted",
+			 (json_int_t)d->tokens_evicted, "flushed", (json_int_t)d->tokens_flushed);
+}
+
+/* Covered cookies by verdict and action, those that occurred. */
+static json_t *verdicts_tree(const struct ht_stats *s)
+{
+	json_t *verdicts = json_object();
+
+	for (int v = 0; v < HT_COOKIE_VERDICT_MAX; v++) {
+		for (int a = 0; a < HT_ACTION_MAX; a++) {
+			uint64_t n = 0;
+			char name[64];
+
+			for (int w = 0; w < HT_WHERE_MAX; w++)
+				n += value_of(&s->verdicts[w][v][a]);
+			if (!n)
+				continue;
+			snprintf(name, sizeof(name), "%s_%s",
+				 ht_cookie_verdict_name((enum ht_cookie_verdict)v),
+				 ht_cookie_action_name((enum ht_cookie_action)a));
+			json_object_set_new(verdicts, name, number(n));
+		}
+	}
+	return verdicts;
+}
+
+static uint64_t signed_cookies(const struct ht_stats *s)
+{
+	uint64_t n = 0;
+
+	for (size_t p = 0; p < HT_ARRAY_SIZE(s->signed_cookies); p++)
+		n += value_of(&s->signed_cookies[p]);
+	return n;
+}
+
+static json_t *counters_tree(const struct ht_stats *s)
+{
+	const struct {
+		const char *name;
+		const _Atomic uint64_t *n;
+	} rows[] = {
+		{"accepted", &s->accepted},
+		{"connections_refused", &s->connections_refused},
+		{"tls_failed", &s->tls_failed},
+		{"rejected_unbound", &s->rejected_unbound},
+		{"malformed", &s->malformed},
+		{"timeouts", &s->timeouts},
+		{"sign_refused", &s->sign_refused},
+		{"sign_unbound", &s->sign_unbound},
+		{"sign_sibling", &s->sign_sibling},
+		{"backend_connects", &s->backend_connects},
+		{"backend_failures", &s->backend_failures},
+		{"backend_retries", &s->backend_retries},
+		{"bytes_in", &s->bytes_in},
+		{"bytes_out", &s->bytes_out},
+	};
+	json_t *counters = json_object();
+
+	json_object_set_new(counters, "signed", number(signed_cookies(s)));
+	for (size_t i = 0; i < HT_ARRAY_SIZE(rows); i++)
+		json_object_set_new(counters, rows[i].name, number(value_of(rows[i].n)));
+	return counters;
+}
+
+/* NULL = out of memory. */
+static json_t *status_tree(const struct ht_ctl_daemon *d)
+{
+	_cleanup_free_ struct ht_stats *s = malloc(sizeof(*s));
+	uint64_t n[HT_COUNT_MAX] = {0};
+
+	if (!s)
+		return NULL;
+	ht_stats_sum(d->stats, d->nstats, s);
+	ht_offload_counters(d->offload, n);
+	return json_pack("{s:s, s:I, s:I, s:s, s:I, s:o, s:{s:b, s:s}, s:o, s:{s:o, s:o}, s:o, s:o,"
+			 " s:o, s:o}",
+			 "version", HT_VERSION, "pid", (json_int_t)getpid(), "uptime_s",
+			 (json_int_t)(time(NULL) - d->started), "state", state_name(d), "workers",
+			 (json_int_t)d->nstats, "gate", gate_tree(d, n), "ktls", "on",
+			 !d->ktls_why[0], "why", d->ktls_why, "listeners", listeners_tree(d, s),
+			 "connections", "client", side_tree(s, HT_SIDE_CLIENT), "backend",
+			 side_tree(s, HT_SIDE_BACKEND), "tokens", tokens_tree(d), "verdicts",
+			 verdicts_tree(s), "refused", refused_tree(s), "counters",
+			 counters_tree(s));
+}
+
+/* ---- the tree as rows "a.b.c", for people and their scripts ---- */
+
+typedef void row_writer(FILE *out, const char *path, const char *value);
+
+static void write_rows(FILE *out, json_t *j, const char *path, row_writer *row)
+{
+	char below[256], text[32];
+	const char *key;
+	json_t *child;
+	size_t i;
+
+	switch (json_typeof(j)) {
+	case JSON_OBJECT:
+		json_object_foreach (j, key, child) {
+			snprintf(below, sizeof(below), "%s%s%s", path, *path ? "." : "", key);
+			write_rows(out, child, below, row);
+		}
+		break;
+	case JSON_ARRAY:
+		json_array_foreach (j, i, child) {
+			snprintf(below, sizeof(below), "%s.%zu", path, i);
+			write_rows(out, child, below, row);
+		}
+		break;
+	case JSON_INTEGER:
+		snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT, json_integer_value(j));
+		row(out, path, text);
+		break;
+	case JSON_STRING:
+		if (*json_string_value(j))
+			row(out, path, json_string_value(j));
+		break;
+	default:
+		row(out, path, json_is_true(j) ? "yes" : "no");
+	}
+}
+
+static void text_row(FILE *out, const char *path, const char *value)
+{
+	fprintf(out, "%-28s %s\n", path, value);
+}
+
+static void write_escaped(FILE *out, const char *s)
+{
+	for (; *s; s++) {
+		switch (*s) {
+		case '<':
+			fputs("&lt;", out);
+			break;
+		case '>':
+			fputs("&gt;", out);
+			break;
+		case '&':
+			fputs("&amp;", out);
+			break;
+		case '"':
+			fputs("&quot;", out);
+			break;
+		case '\'':
+			fputs("&#39;", out);
+			break;
+		default:
+			fputc(*s, out);
+		}
+	}
+}
+
+static void html_row(FILE *out, const char *path, const char *value)
+{
+	fputs("<tr><th>", out);
+	write_escaped(out, path);
+	fputs("<td>", out);
+	write_escaped(out, value);
+	fputc('\n', out);
+}
+
+/* ---- the metrics ---- */
+
+static char *metrics_text(const struct ht_ctl_daemon *d, size_t *ret_len)
+{
+	struct ht_stats_global g = {
+		.gate_on = ht_offload_on(d->offload),
+		.tokens_live = ht_offload_tokens(d->offload),
+		.tokens_flushed = d->tokens_flushed,
+		.tokens_evicted = d->tokens_evicted,
+		.nlisteners = HT_MIN(d->config->nlisteners, (size_t)HT_STATS_LISTENERS),
+	};
+
+	ht_offload_counters(d->offload, g.gate_counters);
+	for (size_t i = 0; i < g.nlisteners; i++)
+		g.listeners[i] = d->config->listeners[i].addr.text;
+	return ht_stats_prometheus(d->stats, d->nstats, &g, ret_len);
+}
+
+/* {"name{labels}": value, ...} */
+static json_t *metrics_tree(char *text)
+{
+	json_t *tree = json_object();
+	char *line, *save;
+
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *value = strrchr(line, ' ');
+
+		if (line[0] == '#' || !value)
+			continue;
+		*value++ = '\0';
+		json_object_set_new(tree, line,
+				    strchr(value, '.') ? json_real(strtod(value, NULL))
+						       : number(strtoull(value, NULL, 10)));
+	}
+	return tree;
+}
+
+/* ---- commands ---- */
+
+struct arguments {
+	bool json;
+	size_t limit;
+};
+
+/* "ok", then the tree, which is consumed. */
+static void answer_json(FILE *out, json_t *tree)
+{
+	_cleanup_free_ char *text = tree ? json_dumps(tree, JSON_INDENT(2)) : NULL;
+
+	json_decref(tree);
+	if (text)
+		fprintf(out, "ok\n%s\n", text);
+	else
+		fputs("error: out of memory\n", out);
+}
+
+static void command_status(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	json_auto_t *tree = status_tree(d);
+
+	if (a->json || !tree) {
+		answer_json(out, TAKE_PTR(tree));
+		return;
+	}
+	fputs("ok\n", out);
+	write_rows(out, tree, "", text_row);
+}
+
+struct token_walk {
+	const struct ht_config *config;
+	json_t *list;
+};
+
+static void add_token(void *arg, const struct ht_token_key *key, const struct ht_token *token,
+		      uint64_t hits)
+{
+	struct token_walk *w = arg;
+	bool known = token->key < w->config->nkeys;
+	char hex[33];
+	int tags = 0;
+
+	for (size_t i = 0; i < HT_TAGS_MAX; i++)
+		tags += token->tag[i] != 0;
+	snprintf(hex, sizeof(hex), "%016" PRIx64 "%016" PRIx64, (uint64_t)key->hi,
+		 (uint64_t)key->lo);
+	json_array_append_new(
+		w->list,
+		json_pack("{s:s, s:s, s:I, s:I, s:i, s:i, s:b, s:I}", "key", hex, "signing_key",
+			  known ? w->config->keys[token->key].name : "?", "key_generation",
+			  (json_int_t)token->key_gen, "global_generation",
+			  (json_int_t)token->global_gen, "policy", (int)token->policy, "tags", tags,
+			  "closed", !!(token->flags & HT_TOKEN_CLOSED), "hits", (json_int_t)hits));
+}
+
+static json_int_t integer_of(const json_t *object, const char *name)
+{
+	return json_integer_value(json_object_get(object, name));
+}
+
+static void write_token_table(FILE *out, json_t *tokens)
+{
+	const json_t *list = json_object_get(tokens, "entries");
+	json_t *e;
+	size_t i;
+
+	fputs("ok\n", out);
+	write_rows(out, json_object_get(tokens, "tokens"), "", text_row);
+	if (!json_array_size(list))
+		return;
+	fprintf(out, "\n%-32s %-16s %7s %7s %6s %4s %6s %10s\n", "ENTRY", "SIGNED WITH", "KEY GEN",
+		"GEN", "POLICY", "TAGS", "CLOSED", "HITS");
+	json_array_foreach (list, i, e)
+		fprintf(out, "%-32s %-16s %7lld %7lld %6lld %4lld %6s %10lld\n",
+			json_string_value(json_object_get(e, "key")),
+			json_string_value(json_object_get(e, "signing_key")),
+			integer_of(e, "key_generation"), integer_of(e, "global_generation"),
+			integer_of(e, "policy"), integer_of(e, "tags"),
+			json_is_true(json_object_get(e, "closed")) ? "yes" : "no",
+			integer_of(e, "hits"));
+}
+
+static void command_tokens(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	struct token_walk w = {d->config, json_array()};
+	json_auto_t *tree = NULL;
+	int r = w.list ? ht_offload_walk(d->offload, a->limit, add_token, &w) : -ENOMEM;
+
+	if (r < 0) {
+		json_decref(w.list);
+		fprintf(out, "error: reading the token map: %s\n", strerror(-r));
+		return;
+	}
+	tree = json_pack("{s:o, s:o}", "tokens", tokens_tree(d), "entries", w.list);
+	if (a->json || !tree)
+		answer_json(out, TAKE_PTR(tree));
+	else
+		write_token_table(out, tree);
+}
+
+static void command_flush(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	size_t n = d->flush(d->arg);
+
+	if (a->json)
+		answer_json(out, json_pack("{s:I}", "flushed", (json_int_t)n));
+	else
+		fprintf(out, "ok\n%zu tokens flushed\n", n);
+}
+
+static void command_metrics(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	size_t len = 0;
+	_cleanup_free_ char *text = metrics_text(d, &len);
+
+	if (!text || a->json)
+		answer_json(out, text ? metrics_tree(text) : NULL);
+	else
+		fprintf(out, "ok\n%s", text);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out);
+} commands[] = {
+	{"status", command_status},
+	{"tokens", command_tokens},
+	{"flush", command_flush},
+	{"metrics", command_metrics},
+	{"bans", NULL},
+	{"reload", NULL},
+	{"rotate", NULL},
+	{"revoke", NULL},
+};
+
+/* NULL, or what is wrong. */
+static const char *parse_arguments(const char *text, struct arguments *ret)
+{
+	json_auto_t *tree = NULL;
+	const char *key;
+	json_t *value;
+
+	*ret = (struct arguments){.limit = TOKENS_SHOWN};
+	if (!text)
+		return NULL;
+	tree = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	if (!json_is_object(tree))
+		return "what follows the command must be a JSON object";
+	json_object_foreach (tree, key, value) {
+		if (!strcmp(key, "json") && json_is_boolean(value)) {
+			ret->json = json_is_true(value);
+		} else if (!strcmp(key, "limit") && json_integer_value(value) > 0 &&
+			   json_integer_value(value) <= TOKENS_SHOWN_MAX) {
+			ret->limit = (size_t)json_integer_value(value);
+		} else {
+			return "arguments are \"json\": true or false, and \"limit\": 1..1000000";
+		}
+	}
+	return NULL;
+}
+
+void ht_ctl_command(const struct ht_ctl_daemon *d, char *line, FILE *out)
+{
+	char *space = strchr(line, ' ');
+	struct arguments a;
+	const char *wrong;
+
+	if (space)
+		*space++ = '\0';
+	for (size_t i = 0; i < HT_ARRAY_SIZE(commands); i++) {
+		if (strcmp(line, commands[i].name))
+			continue;
+		if (!commands[i].run) {
+			fprintf(out, "error: %s is not built yet\n", line);
+			return;
+		}
+		wrong = parse_arguments(space, &a);
+		if (wrong)
+			fprintf(out, "error: %s\n", wrong);
+		else
+			commands[i].run(d, &a, out);
+		return;
+	}
+	fputs("error: no such command\n", out);
+}
+
+/* ---- HTTP ---- */
+
+static const struct {
+	int status;
+	const char *reason;
+} statuses[] = {
+	{200, "OK"},
+	{400, "Bad Request"},
+	{404, "Not Found"},
+	{405, "Method Not Allowed"},
+	{431, "Request Header Fields Too Large"},
+	{500, "Internal Server Error"},
+	{503, "Service Unavailable"},
+};
+
+static const char *reason_of(int status)
+{
+	for (size_t i = 0; i < HT_ARRAY_SIZE(statuses); i++)
+		if (statuses[i].status == status)
+			return statuses[i].reason;
+	return "Error";
+}
+
+struct page {
+	int status;
+	const char *type;
+	char *text; /* malloc'ed */
+	size_t len;
+};
+
+static void write_page(FILE *out, const struct page *p, bool head_only)
+{
+	fprintf(out,
+		"HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s"
+		"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+		"Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'\r\n"
+		"Connection: close\r\n\r\n",
+		p->status, reason_of(p->status), p->type, p->len,
+		p->status == 405 ? "Allow: GET, HEAD\r\n" : "");
+	if (!head_only)
+		fwrite(p->text, 1, p->len, out);
+}
+
+static void write_short_page(FILE *out, int status, const char *text, bool head_only)
+{
+	const struct page p = {status, "text/plain; charset=utf-8", (char *)text, strlen(text)};
+
+	write_page(out, &p, head_only);
+}
+
+void ht_ctl_http_error(int status, FILE *out)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "%d %s\n", status, reason_of(status));
+	write_short_page(out, status, text, false);
+}
+
+static void page_healthz(const struct ht_ctl_daemon *d, bool head_only, FILE *out)
+{
+	if (d->draining)
+		write_short_page(out, 503, "draining\n", head_only);
+	else
+		write_short_page(out, 200, "ok\n", head_only);
+}
+
+static void page_metrics(const struct ht_ctl_daemon *d, bool head_only, FILE *out)
+{
+	struct page p = {200, "text/plain; version=0.0.4; charset=utf-8", NULL, 0};
+	_cleanup_free_ char *text = metrics_text(d, &p.len);
+
+	p.text = text;
+	if (text)
+		write_page(out, &p, head_only);
+	else
+		ht_ctl_http_error(500, out);
+}
+
+static const char status_page_head[] =
+	"<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>hardtack</title>\n"
+	"<style>body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:44em;padding:0 "
+	"1em}"
+	"table{border-collapse:collapse;width:100%}th{text-align:left;font-weight:normal}"
+	"td{text-align:right;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}"
+	"tr{border-bottom:1px solid #ddd}</style>\n"
+	"<h1>hardtack</h1>\n<p><a href=\"/metrics\">metrics</a> &middot; "
+	"<a href=\"/healthz\">health</a>\n<table>\n";
+
+static void page_status(const struct ht_ctl_daemon *d, bool head_only, FILE *out)
+{
+	json_auto_t *tree = status_tree(d);
+	_cleanup_free_ char *text = NULL;
+	struct page p = {200, "text/html; charset=utf-8", NULL, 0};
+	FILE *f = tree ? open_memstream(&text, &p.len) : NULL;
+
+	if (f) {
+		fputs(status_page_head, f);
+		write_rows(f, tree, "", html_row);
+		fputs("</table></html>\n", f);
+	}
+	if (!f || fclose(f)) {
+		ht_ctl_http_error(500, out);
+		return;
+	}
+	p.text = text;
+	write_page(out, &p, head_only);
+}
+
+static const struct {
+	const char *path;
+	void (*write)(const struct ht_ctl_daemon *d, bool head_only, FILE *out);
+} pages[] = {
+	{"/", page_status},
+	{"/metrics", page_metrics},
+	{"/healthz", page_healthz},
+};
+
+/* A method, a path without its query, and the 1 or 0 of HTTP/1.x; all point into the head. */
+struct request_line {
+	struct ht_str method, path;
+	char minor;
+};
+
+static bool request_line_parse(const char *head, struct request_line *ret)
+{
+	size_t method = strspn(head, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	const char *target = head + method + 1, *version;
+
+	if (!method || head[method] != ' ' || *target != '/')
+		return false;
+	version = target + strcspn(target, " \t\r\n");
+	if (strncmp(version, " HTTP/1.", 8) || !version[8] || strncmp(version + 9, "\r\n", 2))
+		return false;
+	ret->method = (struct ht_str){head, method};
+	ret->path = (struct ht_str){target, strcspn(target, "? ")};
+	ret->minor = version[8];
+	return ret->minor == '0' || ret->minor == '1';
+}
+
+void ht_ctl_http(const struct ht_ctl_daemon *d, const char *head, FILE *out)
+{
+	struct request_line r;
+	bool head_only;
+
+	/* RFC 9112, 3.2: a 1.1 request without Host is malformed. */
+	if (!request_line_parse(head, &r) || (r.minor == '1' && !strcasestr(head, "\r\nhost:"))) {
+		ht_ctl_http_error(400, out);
+		return;
+	}
+	head_only = ht_str_eq(r.method, HT_STR("HEAD"));
+	for (size_t i = 0; i < HT_ARRAY_SIZE(pages); i++) {
+		if (!ht_str_eq(r.path, HT_STR(pages[i].path)))
+			continue;
+		if (head_only || ht_str_eq(r.method, HT_STR("GET")))
+			pages[i].write(d, head_only, out);
+		else
+			ht_ctl_http_error(405, out);
+		return;
+	}
+	write_short_page(out, 404, "404 Not Found\n", head_only);
+}

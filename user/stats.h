@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Counters. Each worker has its own block that only it writes; readers add them up. No locks on
+ * the request path.
+ */
+#ifndef HT_STATS_H
+#define HT_STATS_H
+
+#include <stdatomic.h>
+
+#include "abi.h"
+#include "config.h"
+#include "policy.h"
+#include "util.h"
+
+#define HT_STATS_LISTENERS 32
+#define HT_STATS_CODES 600 /* status codes 0..599 */
+
+enum ht_where { HT_WHERE_KERNEL, HT_WHERE_USER, HT_WHERE_MAX };
+enum ht_side { HT_SIDE_CLIENT, HT_SIDE_BACKEND, HT_SIDE_MAX };
+enum ht_conn_state { HT_CONN_ACTIVE, HT_CONN_IDLE, HT_CONN_STATE_MAX };
+
+/* One per worker; 64-bit, written with relaxed stores by its owner only. */
+struct ht_stats {
+	_Atomic uint64_t requests[HT_STATS_LISTENERS][HT_STATS_CODES];
+	_Atomic uint64_t verdicts[HT_WHERE_MAX][HT_COOKIE_VERDICT_MAX][HT_ACTION_MAX];
+	_Atomic uint64_t signed_cookies[8]; /* by enum ht_profile */
+	_Atomic uint64_t sign_refused, sign_unbound, sign_sibling;
+	_Atomic uint64_t refused[HT_REASON_MAX]; /* as seen by the daemon, gate on or off */
+	_Atomic int64_t connections[HT_SIDE_MAX][HT_CONN_STATE_MAX]; /* gauges */
+	_Atomic uint64_t accepted, connections_refused, tls_failed;
+	_Atomic uint64_t tls[2][2][2]; /* [TLS 1.3][ktls_tx][ktls_rx] */
+	_Atomic uint64_t backend_connects, backend_failures, backend_retries;
+	_Atomic uint64_t timeouts, malformed, rejected_unbound;
+	_Atomic uint64_t bytes_in, bytes_out;
+};
+
+/* Only the owner calls it. */
+#define ht_stats_inc(field, n)                                                                     \
+	atomic_store_explicit(&(field),                                                            \
+			      atomic_load_explicit(&(field), memory_order_relaxed) + (n),          \
+			      memory_order_relaxed)
+
+/* What is not the workers': the gate's, and the token map's. */
+struct ht_stats_global {
+	uint64_t gate_counters[HT_COUNT_MAX];
+	bool gate_on;
+	uint64_t tokens_live, tokens_flushed, tokens_evicted;
+	bool bpf_stats; /* gate_run_seconds and gate_runs are valid */
+	double gate_run_seconds;
+	uint64_t gate_runs;
+	size_t nlisteners;
+	const char *listeners[HT_STATS_LISTENERS]; /* label values */
+};
+
+/* Adds up the workers' blocks, counter by counter, into *ret (150 KB: not for the stack). */
+void ht_stats_sum(const struct ht_stats *const *workers, size_t nworkers, struct ht_stats *ret);
+
+/*
+ * Adds up the workers' blocks and writes Prometheus text (exposition format 0.0.4): # HELP and
+ * # TYPE for each name of interface.md, zero samples included for verdicts and refusals. Returns
+ * malloc'ed text of *ret_len bytes, or NULL.
+ */
+char *ht_stats_prometheus(const struct ht_stats *const *workers, size_t nworkers,
+			  const struct ht_stats_global *g, size_t *ret_len);
+
+#endif

@@ -1,0 +1,687 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a client's connection: accepted, handshaken, one exchange after the other, closed. What
+ * an exchange does is in conn_request.c and conn_response.c; here is when it begins and ends, and
+ * what happens when it takes too long or goes wrong.
+ */
+#include "conn.h"
+
+#include <arpa/inet.h>
+#include <openssl/rand.h>
+
+#define HT_CONN_TURNS 32 /* steps of one connection before the others have theirs */
+
+/* ---- the gateway and a worker's workspace ---- */
+
+void ht_gateway_set_ring(struct ht_gateway *g, struct ht_keyring *ring)
+{
+	struct ht_keyring *old;
+
+	/*
+	 * The version goes up first: a worker whose cookies miss because of the new generations
+	 * sees it, and waits at the lock until all of them are published.
+	 */
+	pthread_mutex_lock(&g->ring_lock);
+	old = g->ring;
+	g->ring = ring;
+	atomic_fetch_add(&g->ring_version, 1);
+	ht_offload_generations(g->offload, ring);
+	pthread_mutex_unlock(&g->ring_lock);
+	ht_keyring_unref(old);
+}
+
+const struct ht_keyring *ht_workspace_ring(struct ht_workspace *ws)
+{
+	struct ht_gateway *g = ws->gateway;
+
+	if (atomic_load_explicit(&g->ring_version, memory_order_acquire) == ws->ring_version)
+		return ws->ring;
+	ht_keyring_unref(ws->ring);
+	pthread_mutex_lock(&g->ring_lock);
+	ws->ring = ht_keyring_ref(g->ring);
+	ws->ring_version = atomic_load(&g->ring_version);
+	pthread_mutex_unlock(&g->ring_lock);
+	return ws->ring;
+}
+
+static void workspace_timers(struct ht_workspace *ws)
+{
+	const struct ht_config *c = ws->gateway->config;
+	uint64_t *ms = ws->loop.length_ms;
+
+	ms[HT_TIMER_HANDSHAKE] = c->timeouts.handshake;
+	ms[HT_TIMER_HEAD] = c->timeouts.head;
+	ms[HT_TIMER_BODY] = c->timeouts.body;
+	ms[HT_TIMER_IDLE] = c->timeouts.idle;
+	ms[HT_TIMER_CONNECT] = c->timeouts.connect;
+	ms[HT_TIMER_RESPONSE] = c->timeouts.response;
+	ms[HT_TIMER_LINGER] = 5000;
+	ms[HT_TIMER_POOL] = HT_MIN(c->timeouts.idle, (uint64_t)30000);
+	ms[HT_TIMER_PAUSE] = 100;
+}
+
+int ht_workspace_open(struct ht_workspace *ws, struct ht_gateway *g, struct ht_stats *stats)
+{
+	unsigned char prefix[8];
+	int err = ht_loop_open(&ws->loop);
+
+	if (err)
+		return err;
+	ws->gateway = g;
+	ws->stats = stats;
+	workspace_timers(ws);
+	if (RAND_bytes(prefix, sizeof(prefix)) != 1)
+		return -EIO;
+	for (size_t i = 0; i < sizeof(prefix); i++)
+		snprintf(ws->request_id + 2 * i, 3, "%02x", prefix[i]);
+	ws->upstreams = calloc(g->config->nsites, sizeof(*ws->upstreams));
+	if (!ws->upstreams)
+		return -ENOMEM;
+	for (size_t i = 0; !err && i < g->config->nsites; i++)
+		err = ht_upstreams_open(&ws->upstreams[i], &g->config->sites[i], &ws->loop,
+					g->offload, g->plain, stats);
+	return err;
+}
+
+void ht_workspace_close(struct ht_workspace *ws)
+{
+	while (ws->conns)
+		ht_conn_close(ws->conns, true);
+	for (size_t i = 0; ws->upstreams && i < ws->gateway->config->nsites; i++)
+		ht_upstreams_close(&ws->upstreams[i]);
+	free(ws->upstreams);
+	ws->upstreams = NULL;
+	ht_loop_close(&ws->loop);
+	ht_bufs_free(&ws->bufs);
+	ht_keyring_unref(ws->ring);
+	ws->ring = NULL;
+}
+
+void ht_workspace_drain(struct ht_workspace *ws)
+{
+	struct ht_conn *next;
+
+	ws->draining = true;
+	for (struct ht_conn *c = ws->conns; c; c = next) {
+		next = c->next;
+		if (c->phase == HT_PHASE_HEAD)
+			ht_conn_run(c);
+	}
+}
+
+/* ---- beginning ---- */
+
+static void conn_ready(struct ht_source *s)
+{
+	ht_conn_run(ht_container_of(s, struct ht_conn, source));
+}
+
+static void conn_bury(struct ht_source *s)
+{
+	struct ht_conn *c = ht_container_of(s, struct ht_conn, source);
+	struct ht_bufs *bufs = &c->ws->bufs;
+
+	ht_buf_give(bufs, &c->in);
+	ht_buf_give(bufs, &c->out);
+	ht_buf_give(bufs, &c->head);
+	ht_buf_give(bufs, &c->log);
+	free(c->subject);
+	free(c->identity);
+	free(c);
+}
+
+static void conn_peer(struct ht_conn *c, const struct sockaddr *peer, socklen_t len)
+{
+	const struct in6_addr *six = &c->peer.in6.sin6_addr;
+
+	c->peer.sa.sa_family = AF_UNSPEC;
+	if (peer->sa_family != AF_INET && peer->sa_family != AF_INET6)
+		return;
+	memcpy(&c->peer, peer, HT_MIN((size_t)len, sizeof(c->peer)));
+	if (peer->sa_family == AF_INET)
+		inet_ntop(AF_INET, &c->peer.in.sin_addr, c->ip, sizeof(c->ip));
+	else if (IN6_IS_ADDR_V4MAPPED(six))
+		inet_ntop(AF_INET, &six->s6_addr[12], c->ip, sizeof(c->ip));
+	else
+		inet_ntop(AF_INET6, six, c->ip, sizeof(c->ip));
+}
+
+static void conn_count(struct ht_conn *c, enum ht_conn_state state, int n)
+{
+	ht_stats_inc(c->ws->stats->connections[HT_SIDE_CLIENT][state], n);
+}
+
+static bool is_active(enum ht_phase phase)
+{
+	return phase == HT_PHASE_EXCHANGE || phase == HT_PHASE_TUNNEL;
+}
+
+void ht_conn_enter(struct ht_conn *c, enum ht_phase phase)
+{
+	if (is_active(c->phase) != is_active(phase)) {
+		conn_count(c, HT_CONN_ACTIVE, is_active(phase) ? 1 : -1);
+		conn_count(c, HT_CONN_IDLE, is_active(phase) ? -1 : 1);
+	}
+	c->phase = phase;
+}
+
+/* Too many connections: whoever speaks plain HTTP is told so, as far as that goes. */
+static void conn_turn_away(struct ht_workspace *ws, const struct ht_listener *l, int fd)
+{
+	char text[512];
+	int n;
+
+	ht_stats_inc(ws->stats->connections_refused, 1);
+	ht_log_limited(LOG_WARNING, "msg=\"too many connections\" listener=%s",
+		       l->config->addr.text);
+	if (!l->tls) {
+		n = ht_http_write_error(503, "too many connections", false, false, text,
+					sizeof(text));
+		if (send(fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == n)
+			shutdown(fd, SHUT_WR);
+	}
+	close(fd);
+}
+
+static void conn_expired(struct ht_timer *t);
+
+static struct ht_conn *conn_new(struct ht_workspace *ws, const struct ht_listener *l, int fd)
+{
+	struct ht_conn *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->source = (struct ht_source){.fd = fd, .ready = conn_ready, .bury = conn_bury};
+	c->timer.fire = conn_expired;
+	c->ws = ws;
+	c->listener = l;
+	c->id = ++ws->next_id;
+	c->phase = l->tls ? HT_PHASE_HANDSHAKE : HT_PHASE_HEAD;
+	if ((l->tls && ht_tls_open(&c->tls, l->tls, &c->source)) ||
+	    ht_loop_add(&ws->loop, &c->source)) {
+		ht_tls_close(&c->tls);
+		free(c);
+		return NULL;
+	}
+	c->next = ws->conns;
+	if (c->next)
+		c->next->prev = c;
+	ws->conns = c;
+	ws->nconns++;
+	return c;
+}
+
+void ht_conn_accept(struct ht_workspace *ws, const struct ht_listener *l, int fd,
+		    const struct sockaddr *peer, socklen_t len)
+{
+	struct ht_gateway *g = ws->gateway;
+	struct ht_conn *c;
+
+	ht_stats_inc(ws->stats->accepted, 1);
+	if (atomic_fetch_add(&g->connections, 1) >= g->config->limits.connections) {
+		atomic_fetch_sub(&g->connections, 1);
+		conn_turn_away(ws, l, fd);
+		return;
+	}
+	c = conn_new(ws, l, fd);
+	if (!c) {
+		atomic_fetch_sub(&g->connections, 1);
+		ht_stats_inc(ws->stats->connections_refused, 1);
+		close(fd);
+		return;
+	}
+	conn_peer(c, peer, len);
+	conn_count(c, HT_CONN_IDLE, 1);
+	ht_timer_arm(&ws->loop, &c->timer, l->tls ? HT_TIMER_HANDSHAKE : HT_TIMER_HEAD);
+}
+
+static void conn_secured(struct ht_conn *c)
+{
+	struct ht_tls_info info;
+
+	ht_tls_info(&c->tls, &info);
+	ht_stats_inc(c->ws->stats->tls[info.tls13][info.ktls_tx][info.ktls_rx], 1);
+	c->tls_version = info.version;
+	c->verified = info.verified;
+	if (info.verified)
+		c->subject = ht_tls_subject(&c->tls);
+	ht_conn_enter(c, HT_PHASE_HEAD);
+}
+
+static bool conn_handshake(struct ht_conn *c)
+{
+	const char *why;
+	int err;
+
+	if (!c->source.readable && !c->source.writable)
+		return false;
+	err = ht_tls_handshake(&c->tls, &why);
+	if (err == -EAGAIN)
+		return false;
+	if (!err) {
+		conn_secured(c);
+		return true;
+	}
+	ht_stats_inc(c->ws->stats->tls_failed, 1);
+	ht_log_limited(LOG_INFO, "msg=\"TLS handshake failed\" client=%s listener=%s reason=\"%s\"",
+		       c->ip, c->listener->config->addr.text, why);
+	ht_conn_close(c, false);
+	return true;
+}
+
+/* ---- the client's socket ---- */
+
+static bool conn_can_read(const struct ht_conn *c)
+{
+	return c->source.readable || (c->tls.ssl && ht_tls_pending(&c->tls));
+}
+
+static ssize_t conn_recv(struct ht_conn *c, char *to, size_t room)
+{
+	ssize_t n;
+
+	if (c->tls.ssl)
+		return ht_tls_read(&c->tls, to, room);
+	do {
+		n = recv(c->source.fd, to, room, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		c->source.readable = false;
+	else if (n > 0 && (size_t)n < room && !c->source.hup)
+		c->source.readable = false; /* drained: no need to ask again */
+	return n < 0 ? -errno : n;
+}
+
+ssize_t ht_conn_read(struct ht_conn *c)
+{
+	struct ht_buf *in = &c->in;
+	ssize_t n;
+
+	if (c->eof)
+		return 0;
+	if (!conn_can_read(c))
+		return -EAGAIN;
+	if (!in->data && ht_buf_take(&c->ws->bufs, in, HT_BUF_SMALL))
+		return -ENOMEM;
+	if (ht_buf_room(in) < in->cap / 2)
+		ht_buf_pack(in);
+	n = conn_recv(c, in->data + in->end, ht_buf_room(in));
+	if (n > 0) {
+		in->end += (uint32_t)n;
+		ht_stats_inc(c->ws->stats->bytes_in, (uint64_t)n);
+	} else if (n == 0) {
+		c->eof = true;
+	}
+	if (!ht_buf_len(in))
+		ht_buf_give(&c->ws->bufs, in);
+	return n;
+}
+
+static ssize_t conn_send(struct ht_conn *c, const char *data, size_t len)
+{
+	ssize_t n;
+
+	if (c->tls.ssl)
+		return ht_tls_write(&c->tls, data, len);
+	do {
+		n = send(c->source.fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		n = -errno;
+	if (n < (ssize_t)len)
+		c->source.writable = false;
+	return n;
+}
+
+bool ht_conn_flush(struct ht_conn *c)
+{
+	struct ht_buf *out = &c->out;
+
+	while (ht_buf_len(out)) {
+		ssize_t n;
+
+		if (!c->source.writable)
+			return false;
+		n = conn_send(c, ht_buf_at(out), ht_buf_len(out));
+		if (n == -EAGAIN)
+			return false;
+		if (n < 0) {
+			ht_conn_close(c, true);
+			return false;
+		}
+		out->start += (uint32_t)n;
+		c->x.bytes_out += (uint64_t)n;
+		ht_stats_inc(c->ws->stats->bytes_out, (uint64_t)n);
+	}
+	if (c->x.raw == c->x.raw_end)
+		ht_buf_give(&c->ws->bufs, out);
+	return true;
+}
+
+/* ---- accounts ---- */
+
+static const char *conn_verdicts(struct ht_conn *c, char *text, size_t cap)
+{
+	const struct ht_exchange *x = &c->x;
+	size_t len = 0;
+
+	text[0] = 0;
+	for (size_t i = 0; i < x->nseen && len < cap; i++)
+		len += (size_t)snprintf(text + len, cap - len, "%s%s=%s", i ? "," : "",
+					x->policy->rules[x->seen[i].rule]->name,
+					ht_cookie_verdict_name(x->seen[i].verdict));
+	return text;
+}
+
+static void conn_write_access(struct ht_conn *c)
+{
+	static const struct ht_log_copy nothing;
+	const struct ht_log_copy *copy = c->copy ? c->copy : &nothing;
+	const struct ht_exchange *x = &c->x;
+	char verdicts[1024];
+	struct ht_access a = {
+		.client = c->ip[0] ? c->ip : "unix",
+		.listener = c->listener->config->addr.text,
+		.upstream = x->upstream,
+		.method = copy->method,
+		.target = copy->target,
+		.host = copy->host,
+		.user_agent = copy->user_agent,
+		.referer = copy->referer,
+		.minor = x->minor,
+		.status = x->status,
+		.bytes_in = x->bytes_in,
+		.bytes_out = x->bytes_out,
+		.duration_us = c->ws->loop.now_us - x->started_us,
+		.request_id = x->request_id,
+		.tls = c->tls_version,
+		.verdicts = conn_verdicts(c, verdicts, sizeof(verdicts)),
+	};
+
+	ht_access_log_write(c->ws->gateway->access_log, &a);
+}
+
+/* Once per exchange, at its end, if an answer has begun. */
+static void conn_account(struct ht_conn *c)
+{
+	const struct ht_exchange *x = &c->x;
+
+	if (!x->status)
+		return;
+	if (c->listener->index < HT_STATS_LISTENERS && x->status < HT_STATS_CODES)
+		ht_stats_inc(c->ws->stats->requests[c->listener->index][x->status], 1);
+	if (c->ws->gateway->access_log_on)
+		conn_write_access(c);
+	c->x.status = 0;
+}
+
+/* ---- ending ---- */
+
+void ht_conn_leave_backend(struct ht_conn *c, bool reusable)
+{
+	struct ht_backend *b = c->backend;
+
+	if (!b)
+		return;
+	if (reusable && c->pinned && !b->source.hup && !b->source.error)
+		return; /* it stays with its client */
+	c->backend = NULL;
+	if (reusable && !c->pinned)
+		ht_backend_release(b);
+	else /* what is in the middle of something is reset */
+		ht_backend_close(b, c->x.upload != HT_UPLOAD_DONE || c->x.answer != HT_ANSWER_DONE);
+	c->pinned = false;
+}
+
+void ht_conn_close(struct ht_conn *c, bool reset)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+	struct ht_workspace *ws = c->ws;
+
+	if (c->phase == HT_PHASE_CLOSED)
+		return;
+	conn_account(c);
+	conn_count(c, is_active(c->phase) ? HT_CONN_ACTIVE : HT_CONN_IDLE, -1);
+	c->phase = HT_PHASE_CLOSED;
+	ht_timer_cancel(&c->timer);
+	c->pinned = false;
+	ht_conn_leave_backend(c, false);
+	if (reset)
+		setsockopt(c->source.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+	else if (c->tls.ssl && !c->cut)
+		ht_tls_shutdown(&c->tls);
+	ht_tls_close(&c->tls);
+	close(c->source.fd);
+	c->source.fd = -1;
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		ws->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	ws->nconns--;
+	atomic_fetch_sub(&ws->gateway->connections, 1);
+	ht_loop_bury(&ws->loop, &c->source);
+}
+
+void ht_conn_cut(struct ht_conn *c)
+{
+	/* an answer without a length ends with the connection: only a reset tells the client */
+	c->cut = true;
+	ht_conn_close(c, c->x.reply_body == HT_BODY_UNTIL_CLOSE);
+}
+
+/*
+ * close() while the client is still sending would reset the connection and may destroy the
+ * answer on its way: close our side, and read until the client has closed its own.
+ */
+static void conn_linger(struct ht_conn *c)
+{
+	ht_conn_leave_backend(c, false);
+	if (c->tls.ssl)
+		ht_tls_shutdown(&c->tls);
+	shutdown(c->source.fd, SHUT_WR);
+	ht_buf_give(&c->ws->bufs, &c->in);
+	ht_conn_enter(c, HT_PHASE_LINGER);
+	c->source.readable = true;
+}
+
+static bool conn_discard(struct ht_conn *c)
+{
+	ssize_t n;
+
+	if (!c->source.readable)
+		return false;
+	n = recv(c->source.fd, c->ws->reply, sizeof(c->ws->reply), MSG_DONTWAIT);
+	if (n < 0 && errno == EAGAIN)
+		c->source.readable = false;
+	else if (n <= 0)
+		ht_conn_close(c, false);
+	return n > 0;
+}
+
+void ht_conn_finish(struct ht_conn *c)
+{
+	struct ht_bufs *bufs = &c->ws->bufs;
+
+	conn_account(c);
+	ht_conn_leave_backend(c, c->pinned);
+	ht_buf_give(bufs, &c->head);
+	ht_buf_give(bufs, &c->out);
+	ht_buf_give(bufs, &c->log);
+	if (!ht_buf_len(&c->in))
+		ht_buf_give(bufs, &c->in);
+	c->copy = NULL;
+	c->served = true;
+	if (c->x.keep_alive)
+		ht_conn_enter(c, HT_PHASE_HEAD);
+	else if (c->x.linger || ht_buf_len(&c->in) || conn_can_read(c))
+		conn_linger(c);
+	else
+		ht_conn_close(c, false);
+}
+
+/* Errors after which the client may go on, provided that it has sent its whole request. */
+static bool is_survivable(int status)
+{
+	return status == 404 || status == 421 || (status >= 502 && status <= 504);
+}
+
+void ht_conn_error(struct ht_conn *c, int status, const char *why)
+{
+	struct ht_exchange *x = &c->x;
+	struct ht_buf *out = &c->out;
+	bool keep = c->phase == HT_PHASE_EXCHANGE && x->body_complete && x->keep_alive &&
+		    is_survivable(status) && !c->ws->draining;
+
+	c->pinned = false;
+	ht_conn_leave_backend(c, false);
+	ht_log_limited(status < 500 ? LOG_DEBUG : LOG_NOTICE,
+		       "msg=\"request failed\" client=%s status=%d reason=\"%s\"", c->ip, status,
+		       why);
+	if (x->answer != HT_ANSWER_HEAD) {
+		ht_conn_cut(c);
+		return;
+	}
+	if (c->phase != HT_PHASE_EXCHANGE) {
+		*x = (struct ht_exchange){.started_us = c->ws->loop.now_us};
+		ht_conn_enter(c, HT_PHASE_EXCHANGE);
+	}
+	if (!out->data && ht_buf_take(&c->ws->bufs, out, HT_BUF_LARGE)) {
+		ht_conn_close(c, true);
+		return;
+	}
+	ht_buf_pack(out); /* an interim answer may still be on its way */
+	out->end += (uint32_t)ht_http_write_error(status, why, keep, x->head,
+						  out->data + out->end, ht_buf_room(out));
+	x->raw = x->raw_end = out->end;
+	x->status = status;
+	x->answer = HT_ANSWER_DONE;
+	x->keep_alive = keep;
+	x->linger = !keep;
+}
+
+/* ---- timeouts ---- */
+
+static void conn_expired_waiting(struct ht_conn *c, enum ht_timer_kind kind)
+{
+	if (kind == HT_TIMER_CONNECT) {
+		c->x.timed_out = true;
+		ht_request_lost(c, -ETIMEDOUT);
+	} else if (ht_buf_len(&c->out)) {
+		ht_conn_close(c, true); /* the client doesn't read */
+	} else if (kind == HT_TIMER_BODY) {
+		ht_conn_error(c, 408, "request body timed out");
+	} else {
+		ht_conn_error(c, 504, "backend timed out");
+	}
+}
+
+static void conn_expired(struct ht_timer *t)
+{
+	struct ht_conn *c = ht_container_of(t, struct ht_conn, timer);
+	enum ht_timer_kind kind = t->expired;
+
+	if (c->phase == HT_PHASE_HEAD && ht_buf_len(&c->in)) {
+		ht_stats_inc(c->ws->stats->timeouts, 1);
+		ht_conn_error(c, 408, "request head timed out");
+	} else if (c->phase == HT_PHASE_EXCHANGE) {
+		ht_stats_inc(c->ws->stats->timeouts, 1);
+		conn_expired_waiting(c, kind);
+	} else {
+		if (c->phase == HT_PHASE_HANDSHAKE)
+			ht_stats_inc(c->ws->stats->timeouts, 1);
+		ht_conn_close(c, false);
+		return;
+	}
+	ht_conn_run(c);
+}
+
+/* Which timeout applies now, and whether it starts anew whenever something moves. */
+static enum ht_timer_kind conn_timeout(const struct ht_conn *c, bool *ret_renews)
+{
+	const struct ht_exchange *x = &c->x;
+
+	*ret_renews = false;
+	switch (c->phase) {
+	case HT_PHASE_HANDSHAKE:
+		return HT_TIMER_HANDSHAKE;
+	case HT_PHASE_HEAD: /* a head has its time as a whole, however slowly it trickles in */
+		return ht_buf_len(&c->in) || !c->served ? HT_TIMER_HEAD : HT_TIMER_IDLE;
+	case HT_PHASE_EXCHANGE:
+		*ret_renews = true;
+		if (ht_buf_len(&c->out))
+			return HT_TIMER_BODY;
+		if (x->upload == HT_UPLOAD_CONNECT)
+			return HT_TIMER_CONNECT;
+		if (x->upload == HT_UPLOAD_BODY && !x->piece.kind && !x->expecting)
+			return HT_TIMER_BODY;
+		return HT_TIMER_RESPONSE;
+	case HT_PHASE_TUNNEL:
+		*ret_renews = true;
+		return HT_TIMER_IDLE;
+	case HT_PHASE_LINGER:
+		return HT_TIMER_LINGER;
+	default:
+		return HT_TIMER_NONE;
+	}
+}
+
+static void conn_arm(struct ht_conn *c, bool progressed)
+{
+	bool renews;
+	enum ht_timer_kind kind = conn_timeout(c, &renews);
+
+	if (c->timer.kind != kind || (renews && progressed))
+		ht_timer_arm(&c->ws->loop, &c->timer, kind);
+}
+
+/* ---- the walk ---- */
+
+/* Both directions at once: an answer may begin while the request is still being sent. */
+static bool conn_exchange(struct ht_conn *c)
+{
+	bool progressed;
+
+	if (c->source.error) {
+		ht_conn_close(c, true);
+		return true;
+	}
+	progressed = ht_request_pump(c);
+	if (c->phase == HT_PHASE_EXCHANGE)
+		progressed |= ht_response_pump(c);
+	return progressed;
+}
+
+static bool conn_step(struct ht_conn *c)
+{
+	switch (c->phase) {
+	case HT_PHASE_HANDSHAKE:
+		return conn_handshake(c);
+	case HT_PHASE_HEAD:
+		return ht_request_read(c);
+	case HT_PHASE_EXCHANGE:
+		return conn_exchange(c);
+	case HT_PHASE_TUNNEL:
+		return ht_tunnel_pump(c);
+	case HT_PHASE_LINGER:
+		return conn_discard(c);
+	default:
+		return false;
+	}
+}
+
+void ht_conn_run(struct ht_conn *c)
+{
+	bool progressed = false, more = true;
+
+	for (unsigned turn = 0; more && turn < HT_CONN_TURNS; turn++) {
+		more = conn_step(c);
+		progressed |= more;
+	}
+	if (c->phase == HT_PHASE_CLOSED)
+		return;
+	if (more)
+		ht_loop_again(&c->ws->loop, &c->source);
+	conn_arm(c, progressed);
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A client's connection and the exchanges on it, one after the other. conn.c is the walk from
+ * accept to close; conn_request.c carries a request to the backend, conn_response.c its answer back,
+ * conn_tunnel.c what follows a 101. All of it runs on the worker that accepted the
+ * connection.
+ */
+#ifndef HT_CONN_H
+#define HT_CONN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "binding.h"
+#include "buf.h"
+#include "config.h"
+#include "http.h"
+#include "keyring.h"
+#include "log.h"
+#include "loop.h"
+#include "offload.h"
+#include "policy.h"
+#include "stats.h"
+#include "tls.h"
+#include "upstream.h"
+#include "util.h"
+
+/* ---- what connections share ---- */
+
+struct ht_listener {
+	const struct ht_listener_config *config;
+	size_t index;
+	struct ht_tls_ctx *tls; /* NULL = plain */
+	int unix_fd;		/* a unix socket is shared by the workers; -1 otherwise */
+	uint16_t port;		/* chosen by the kernel where the configuration says 0 */
+};
+
+/* The gateway: everything that all workers share. Immutable but for what is said to change. */
+struct ht_gateway {
+	const struct ht_config *config;
+	struct ht_policy_site *policies; /* one per site */
+	struct ht_listener *listeners;
+	struct ht_offload *offload;
+	struct ht_offload *plain; /* always off */
+	struct ht_access_log *access_log;
+	bool access_log_on;
+	_Atomic size_t connections; /* of clients */
+	/* The key ring, replaced under the lock; a new version says that it was. */
+	pthread_mutex_t ring_lock;
+	struct ht_keyring *ring;
+	_Atomic uint32_t ring_version;
+};
+
+/*
+ * Puts a new snapshot in the place of the old one and publishes its generations, as one step for
+ * whoever holds the lock. Takes over the caller's reference. Any thread.
+ */
+void ht_gateway_set_ring(struct ht_gateway *g, struct ht_keyring *ring);
+
+#define HT_EXTRAS_MAX HT_HTTP_FIELDS_MAX
+#define HT_ARENA 16384 /* bytes of Set-Cookie lines that we may add to one response */
+
+/* What a worker lends to its connections: pools, counters and room to work in. */
+struct ht_workspace {
+	struct ht_gateway *gateway;
+	struct ht_loop loop;
+	struct ht_bufs bufs;
+	struct ht_stats *stats;
+	struct ht_upstreams *upstreams; /* one per site */
+	struct ht_keyring *ring;
+	uint32_t ring_version;
+	bool draining; /* no more requests: connections end after the one that they serve */
+	struct ht_conn *conns;
+	size_t nconns;
+	uint64_t next_id;
+	char request_id[33]; /* the first half is random, the second one counts */
+	uint64_t request_count;
+	/* scratch, good for one call */
+	struct ht_http_request request;
+	struct ht_http_response response;
+	struct ht_head head;
+	struct ht_judgement judgement;
+	struct ht_http_extra extras[HT_EXTRAS_MAX];
+	uint16_t drops[HT_HTTP_FIELDS_MAX];
+	char arena[HT_ARENA];
+	char reply[HT_BUF_LARGE]; /* a response head as it leaves */
+};
+
+/* Opens pools and upstreams; takes a reference on the key ring. -errno. */
+int ht_workspace_open(struct ht_workspace *ws, struct ht_gateway *g, struct ht_stats *stats);
+/* Closes what is left of connections and gives everything back. */
+void ht_workspace_close(struct ht_workspace *ws);
+
+/* No more requests: idle connections are closed, the others end after their exchange. */
+void ht_workspace_drain(struct ht_workspace *ws);
+
+/* ---- one connection ---- */
+
+enum ht_phase {
+	HT_PHASE_HANDSHAKE,
+	HT_PHASE_HEAD,	   /* between requests, or in the middle of a head */
+	HT_PHASE_EXCHANGE, /* a request and its answer, both ways at once */
+	HT_PHASE_TUNNEL,
+	HT_PHASE_LINGER, /* answered and shut; what the client still sends is thrown away */
+	HT_PHASE_CLOSED,
+};
+
+enum ht_upload {
+	HT_UPLOAD_CONNECT, /* the backend connection is on its way */
+	HT_UPLOAD_HEAD,	   /* ready to send the head */
+	HT_UPLOAD_BODY,
+	HT_UPLOAD_BROKEN, /* the backend takes no more; it may have said why */
+	HT_UPLOAD_DONE,
+};
+
+enum ht_answer {
+	HT_ANSWER_HEAD, /* nothing of the final answer has been seen */
+	HT_ANSWER_BODY,
+	HT_ANSWER_DONE,
+};
+
+/* A message on its way to the backend; after a short send exactly its rest must follow. */
+struct ht_piece {
+	enum ht_kind kind; /* HT_KIND_NONE = none is on its way */
+	const char *at;
+	size_t len;
+};
+
+/* One request and its answer. All zero at its beginning. */
+struct ht_exchange {
+	const struct ht_site_config *site;
+	const struct ht_policy_site *policy;
+	uint32_t site_index;
+	uint64_t started_us, bytes_in, bytes_out;
+	char request_id[33];
+
+	/* the request */
+	enum ht_upload upload;
+	enum ht_http_body body;
+	uint64_t body_left; /* of HT_BODY_LENGTH, not yet taken from the input */
+	uint64_t body_size; /* of HT_BODY_CHUNKED, so far: there is a limit */
+	struct ht_http_chunked chunked;
+	struct ht_piece piece;
+	const char *data; /* of the chunk whose size line is on its way: it is next */
+	size_t data_len;
+	char line[24];
+	uint64_t tried; /* upstreams that failed, as bits */
+	unsigned attempts;
+	int minor;
+	bool head, idempotent, upgrade, ntlm;
+	bool expecting;	    /* the client waits for a 100 before it sends its body */
+	bool body_sent;	    /* bytes of the body are with the backend: too late to try another */
+	bool body_complete; /* the client has sent all of it */
+	bool chunked_once;  /* a size line has been sent */
+	bool fresh;	    /* a pooled connection died under us: no other pooled one */
+	bool judged, canonical, counted;
+	bool timed_out;
+
+	/* the answer */
+	enum ht_answer answer;
+	enum ht_http_body reply_body, answer_body;
+	uint64_t answer_left;
+	struct ht_http_chunked answer_chunked;
+	size_t scanned;
+	uint32_t raw, raw_end; /* not yet processed bytes of the backend's, in conn.out */
+	bool partial;	       /* they are an incomplete head */
+	bool broken;	       /* its chunks made no sense: what was good of it still leaves */
+	int status;
+	bool keep_alive;	 /* the client connection survives */
+	bool backend_keep_alive; /* the backend connection survives */
+	bool linger;		 /* the client may still be sending */
+	bool backend_eof;
+
+	/* for the access log */
+	const char *upstream;
+	size_t nseen;
+	struct {
+		uint8_t rule, verdict;
+	} seen[HT_RULES_MAX];
+};
+
+/* Who the client is to one site; made when the first request for the site comes. */
+struct ht_identity {
+	uint32_t site;
+	size_t nbinds, nrules;
+	struct ht_binding *bind;
+	struct ht_memo *memo;
+};
+
+/* The log's copy of what the request said, in a buffer of its own. */
+struct ht_log_copy {
+	struct ht_str method, target, host, user_agent, referer;
+};
+
+struct ht_conn {
+	struct ht_source source;
+	struct ht_timer timer;
+	struct ht_workspace *ws;
+	const struct ht_listener *listener;
+	struct ht_conn *prev, *next;
+	struct ht_tls tls;
+	enum ht_phase phase;
+	bool served;	/* at least one exchange is behind it */
+	bool pinned;	/* the backend connection is this client's alone (NTLM) */
+	bool shut;	/* tunnel: our side towards the client is closed */
+	bool shut_backend; /* tunnel: and towards the backend */
+	bool cut;	/* TLS: no goodbye, so that the client can tell */
+	bool verified;	/* a client certificate was shown and verified */
+	bool eof;	/* the client's side is */
+	uint64_t id;
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+	} peer;
+	char ip[INET6_ADDRSTRLEN];
+	char *subject; /* of the client certificate, or NULL */
+	const char *tls_version;
+	struct ht_identity *identity;
+	struct ht_backend *backend;
+	struct ht_buf in;   /* from the client */
+	struct ht_buf out;  /* to the client; behind it what the backend sent, unprocessed */
+	struct ht_buf head; /* the request head as it goes to the backend */
+	struct ht_buf log;
+	struct ht_log_copy *copy; /* in `log` */
+	size_t scanned;
+	struct ht_exchange x;
+};
+
+/* A new client on `fd`, which it takes over. */
+void ht_conn_accept(struct ht_workspace *ws, const struct ht_listener *l, int fd,
+		    const struct sockaddr *peer, socklen_t len);
+
+/* ---- conn.c, for its other halves ---- */
+
+/* Whatever can be done now is done. The owner's side of ht_backend.notify. */
+void ht_conn_run(struct ht_conn *c);
+
+/* Reads into c->in, which is taken if need be: bytes, 0 at the end, -EAGAIN, -errno. */
+ssize_t ht_conn_read(struct ht_conn *c);
+
+/* Writes what c->out holds. True when nothing is left of it; false also when c is gone. */
+bool ht_conn_flush(struct ht_conn *c);
+
+/* Bytes that the client has to be sent. */
+static inline size_t ht_conn_unsent(const struct ht_conn *c)
+{
+	return c->out.end - c->out.start;
+}
+
+/* The only way from one phase to another. */
+void ht_conn_enter(struct ht_conn *c, enum ht_phase phase);
+
+/* Answers with an error of our own, or cuts the connection if an answer has begun. */
+void ht_conn_error(struct ht_conn *c, int status, const char *why);
+
+/* The exchange is over and all of its answer has been written. */
+void ht_conn_finish(struct ht_conn *c);
+
+/* Ends the connection at once. `reset`: so that the client can tell that it was cut off. */
+void ht_conn_close(struct ht_conn *c, bool reset);
+
+/* Ends it in the middle of an answer, so that the client can tell that it is incomplete. */
+void ht_conn_cut(struct ht_conn *c);
+
+/* Gives the backend connection back, to the pool if it may be used again. */
+void ht_conn_leave_backend(struct ht_conn *c, bool reusable);
+
+/* ---- conn_request.c ---- */
+
+/* Frames the next request of c->in, reading more where needed. True if something happened. */
+bool ht_request_read(struct ht_conn *c);
+/* Moves the request on towards the backend. True if something happened. */
+bool ht_request_pump(struct ht_conn *c);
+/* The backend connection is of no more use and nothing was answered: another one, or an error. */
+void ht_request_lost(struct ht_conn *c, int err);
+/* The snapshot to verify and sign with; good until the next call. */
+const struct ht_keyring *ht_workspace_ring(struct ht_workspace *ws);
+
+/* ---- conn_response.c ---- */
+
+/* Moves the answer on towards the client. True if something happened. */
+bool ht_response_pump(struct ht_conn *c);
+
+/* ---- conn_tunnel.c ---- */
+
+/* The backend has agreed to another protocol; what it has said of it stands in c->out. */
+void ht_tunnel_begin(struct ht_conn *c);
+/* Moves bytes in both directions. True if something happened. */
+bool ht_tunnel_pump(struct ht_conn *c);
+
+#endif

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The answer's way: framed, its Set-Cookie fields signed, written to the client; then its body. An
+ * answer that the backend cuts short is cut short for the client too, never made complete.
+ *
+ * One buffer does it all. What the backend sent lies at [raw, raw_end); it is rewritten where it
+ * lies, with the new head or chunk line put in front of it, and then is what leaves: [start, end).
+ * Nothing more is read before that has left, which is the backpressure.
+ */
+#include "conn.h"
+
+#define HT_FRONT 4096 /* room in front: a rewritten head may be longer than the original */
+#define HT_GROWTH (HT_ARENA + 256) /* room behind, for what doesn't fit in front */
+#define HT_TAIL 16 /* CRLF and the last chunk */
+#define HT_ARENA_LOW 2048 /* no Set-Cookie line of ours is longer */
+
+/* ---- signing ---- */
+
+static void signing_failed(struct ht_conn *c, const struct ht_set_cookie *cookie, const char *why)
+{
+	char name[128];
+
+	ht_log_limited(LOG_WARNING, "msg=\"cookie %s\" cookie=\"%s\" host=\"%s\"", why,
+		       ht_log_quote(cookie->name, name, sizeof(name)), c->x.site->hosts[0]);
+}
+
+static void response_push(struct ht_workspace *ws, const struct ht_push *push)
+{
+	int err = ht_offload_push(ws->gateway->offload, push);
+
+	if (err)
+		ht_log_limited(LOG_ERR, "msg=\"token not cached\" error=\"%s\"", strerror(-err));
+}
+
+/* Lines that are added to a response, and fields that are left out. */
+struct additions {
+	size_t nextras, ndrops, used;
+	bool private;
+};
+
+static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
+{
+	struct ht_workspace *ws = c->ws;
+	const struct ht_gateway *g = ws->gateway;
+	const struct ht_policy_client client = {c->identity->bind};
+	struct ht_set_cookie cookie;
+	struct ht_push push;
+	char *line = ws->arena + a->used;
+	size_t len, rule;
+
+	ht_set_cookie_parse(ws->response.fields[index].value, ws->loop.now_s, &cookie);
+	switch (ht_policy_sign(c->x.policy, ht_workspace_ring(ws), ht_offload_keys(g->offload),
+			       &client, &cookie, line, sizeof(ws->arena) - a->used, &len, &push,
+			       &rule)) {
+	case HT_SIGN_UNCOVERED:
+		return;
+	case HT_SIGN_SIGNED:
+		response_push(ws, &push);
+		ht_stats_inc(ws->stats->signed_cookies[c->x.policy->rules[rule]->profile], 1);
+		a->private = true;
+		break;
+	case HT_SIGN_DELETED:
+		break;
+	case HT_SIGN_SIBLING:
+		ht_stats_inc(ws->stats->sign_sibling, 1);
+		signing_failed(c, &cookie, "dropped: a backend may not set a token");
+		ws->drops[a->ndrops++] = (uint16_t)index;
+		return;
+	case HT_SIGN_REFUSED:
+		ht_stats_inc(ws->stats->sign_refused, 1);
+		signing_failed(c, &cookie, "not signed: its value can't be");
+		return;
+	case HT_SIGN_UNBOUND:
+		ht_stats_inc(ws->stats->sign_unbound, 1);
+		signing_failed(c, &cookie, "not signed: the client can't be bound");
+		return;
+	}
+	ws->extras[a->nextras++] =
+		(struct ht_http_extra){.line = {line, len}, .after = index};
+	a->used += len;
+}
+
+/* Signs what the site covers. 0, or -502 for more Set-Cookie fields than anybody means. */
+static int response_sign(struct ht_conn *c, struct ht_http_reply *reply)
+{
+	struct ht_workspace *ws = c->ws;
+	struct additions a = {0};
+
+	for (size_t i = 0; c->x.policy->nrules && i < ws->response.nfields; i++) {
+		if (ws->response.fields[i].id != HT_HTTP_SET_COOKIE)
+			continue;
+		if (sizeof(ws->arena) - a.used < HT_ARENA_LOW)
+			return -502;
+		sign_field(c, i, &a);
+	}
+	reply->extras = ws->extras;
+	reply->nextras = a.nextras;
+	reply->drops = ws->drops;
+	reply->ndrops = a.ndrops;
+	reply->make_private = a.private;
+	return 0;
+}
+
+/* ---- rewriting in place ---- */
+
+/* What leaves next: a head in front of [from, to). 0 or -502 if it doesn't fit. */
+static int response_put_head(struct ht_conn *c, size_t head_len, uint32_t from, uint32_t to)
+{
+	struct ht_exchange *x = &c->x;
+	struct ht_buf *out = &c->out;
+	uint32_t end = HT_MAX(to, x->raw_end), shift;
+
+	if (head_len > from) {
+		shift = (uint32_t)head_len - from;
+		if (shift > out->cap - end)
+			return -502;
+		memmove(out->data + from + shift, out->data + from, end - from);
+		from += shift;
+		to += shift;
+		x->raw += shift;
+		x->raw_end += shift;
+	}
+	out->start = from - (uint32_t)head_len;
+	out->end = to;
+	memcpy(out->data + out->start, c->ws->reply, head_len);
+	return 0;
+}
+
+/* Takes chunks apart in place, their data moving together at the front. */
+static uint32_t response_decode(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	char *end = c->out.data + x->raw;
+	uint32_t from = x->raw;
+	const char *data;
+	size_t used, n;
+	int r = 0;
+
+	while (x->raw < x->raw_end && !r) {
+		r = ht_http_dechunk(&x->answer_chunked, c->out.data + x->raw, x->raw_end - x->raw,
+				    &used, &data, &n);
+		if (r < 0 || (!r && !used)) { /* what was good before it still leaves */
+			x->broken = true;
+			x->raw = x->raw_end;
+			break;
+		}
+		if (n)
+			memmove(end, data, n);
+		end += n;
+		x->raw += (uint32_t)used;
+	}
+	if (r > 0)
+		x->answer = HT_ANSWER_DONE;
+	return (uint32_t)(end - c->out.data) - from;
+}
+
+/* Takes what there is of the body off the raw bytes: how much of it, from where they began. */
+static uint32_t response_take_body(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	uint32_t n = x->raw_end - x->raw;
+
+	switch (x->answer_body) {
+	case HT_BODY_CHUNKED:
+		return response_decode(c);
+	case HT_BODY_LENGTH:
+		n = (uint32_t)HT_MIN((uint64_t)n, x->answer_left);
+		x->answer_left -= n;
+		if (!x->answer_left)
+			x->answer = HT_ANSWER_DONE;
+		break;
+	case HT_BODY_NONE:
+		n = 0;
+		x->answer = HT_ANSWER_DONE;
+		break;
+	case HT_BODY_UNTIL_CLOSE:
+		break;
+	}
+	x->raw += n;
+	return n;
+}
+
+/* Makes one chunk of [*from, *to), and the last one if the body is over. */
+static void response_chunk(struct ht_conn *c, uint32_t *from, uint32_t *to)
+{
+	char *data = c->out.data, line[24];
+	uint32_t n = *to - *from;
+	int len;
+
+	if (n) {
+		len = ht_http_chunk_line(n, true, line);
+		*from -= (uint32_t)len;
+		memcpy(data + *from, line, (size_t)len);
+		memcpy(data + *to, "\r\n", 2);
+		*to += 2;
+	}
+	if (c->x.answer == HT_ANSWER_DONE) {
+		len = ht_http_chunk_line(0, true, line);
+		memcpy(data + *to, line, (size_t)len);
+		*to += (uint32_t)len;
+	}
+}
+
+/* The answer is complete: the backend is free, unless it has said too much. */
+static void response_done(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	bool surplus = x->raw != x->raw_end;
+
+	x->raw = x->raw_end;
+	if (x->upload != HT_UPLOAD_DONE) {
+		x->keep_alive = false;
+		x->linger = true;
+	}
+	ht_conn_leave_backend(c, x->backend_keep_alive && x->upload == HT_UPLOAD_DONE && !surplus &&
+					 !x->backend_eof);
+}
+
+/* The body's bytes that are there, framed for the client: [*ret_from, *ret_to). */
+static void response_frame(struct ht_conn *c, uint32_t *ret_from, uint32_t *ret_to)
+{
+	struct ht_exchange *x = &c->x;
+
+	*ret_from = x->raw;
+	*ret_to = *ret_from + response_take_body(c);
+	if (x->reply_body == HT_BODY_CHUNKED) {
+		if (x->answer == HT_ANSWER_DONE)
+			response_done(c); /* before its surplus is written over */
+		response_chunk(c, ret_from, ret_to);
+	} else if (x->answer == HT_ANSWER_DONE) {
+		response_done(c);
+	}
+}
+
+/* ---- the head ---- */
+
+static void response_log_bad(struct ht_conn *c, const char *why)
+{
+	ht_log_limited(LOG_WARNING, "msg=\"bad response\" upstream=%s reason=\"%s\"", c->x.upstream,
+		       why);
+}
+
+/* How the body goes to the client, given how it comes. */
+static enum ht_http_body reply_body(const struct ht_exchange *x)
+{
+	if (x->answer_body != HT_BODY_CHUNKED && x->answer_body != HT_BODY_UNTIL_CLOSE)
+		return x->answer_body;
+	return x->minor ? HT_BODY_CHUNKED : HT_BODY_UNTIL_CLOSE;
+}
+
+/* 100, 102, 103: passed on to those who know them. */
+static int response_interim(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	struct ht_http_reply reply = {.client_minor = x->minor, .keep_alive = true};
+	int n;
+
+	x->expecting = false;
+	if (!x->minor)
+		return 0;
+	n = response_sign(c, &reply);
+	if (!n)
+		n = ht_http_write_response(&c->ws->response, &reply, c->ws->reply,
+					   sizeof(c->ws->reply));
+	return n < 0 ? n : response_put_head(c, (size_t)n, x->raw, x->raw);
+}
+
+/* 101: the bytes that follow belong to another protocol. */
+static int response_switch(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	struct ht_http_reply reply = {.client_minor = x->minor, .keep_alive = true, .upgrade = true};
+	uint32_t from = x->raw, to = x->raw_end;
+	int n;
+
+	if (!x->upgrade || x->upload != HT_UPLOAD_DONE)
+		return -502;
+	n = response_sign(c, &reply);
+	if (!n)
+		n = ht_http_write_response(&c->ws->response, &reply, c->ws->reply,
+					   sizeof(c->ws->reply));
+	if (n >= 0)
+		n = response_put_head(c, (size_t)n, from, to);
+	if (n < 0)
+		return n;
+	x->raw = x->raw_end;
+	ht_tunnel_begin(c);
+	return 0;
+}
+
+static void response_note(struct ht_conn *c)
+{
+	const struct ht_http_response *r = &c->ws->response;
+	struct ht_exchange *x = &c->x;
+
+	x->expecting = false;
+	x->answer_body = r->body;
+	x->answer_left = r->length;
+	x->reply_body = reply_body(x);
+	x->backend_keep_alive = r->keep_alive;
+	if (x->upload != HT_UPLOAD_DONE) { /* it answers before it has heard all of the request */
+		x->backend_keep_alive = x->keep_alive = false;
+		x->linger = true;
+	}
+	if (x->reply_body == HT_BODY_UNTIL_CLOSE || c->ws->draining)
+		x->keep_alive = false;
+	/* who has authenticated a connection keeps it (NTLM, Negotiate) */
+	c->pinned |= r->ntlm || x->ntlm;
+}
+
+static int response_final(struct ht_conn *c)
+{
+	struct ht_workspace *ws = c->ws;
+	struct ht_exchange *x = &c->x;
+	struct ht_http_reply reply;
+	uint32_t from, to;
+	int n;
+
+	response_note(c);
+	reply = (struct ht_http_reply){
+		.body = x->reply_body,
+		.client_minor = x->minor,
+		.keep_alive = x->keep_alive,
+	};
+	n = response_sign(c, &reply);
+	if (!n)
+		n = ht_http_write_response(&ws->response, &reply, ws->reply, sizeof(ws->reply));
+	if (n < 0)
+		return n;
+	/* the parsed response is in the bytes that are now written over: no more of it below */
+	x->status = ws->response.status;
+	x->answer = HT_ANSWER_BODY;
+	ht_buf_give(&ws->bufs, &c->head);
+	response_frame(c, &from, &to);
+	if (!response_put_head(c, (size_t)n, from, to))
+		return 0;
+	x->answer = HT_ANSWER_HEAD; /* nothing of it has left */
+	return -502;
+}
+
+/* One head off the raw bytes. False if it is not complete. */
+static bool response_head(struct ht_conn *c)
+{
+	struct ht_workspace *ws = c->ws;
+	struct ht_exchange *x = &c->x;
+	const char *why = "can't be passed on";
+	int err, r = ht_http_parse_response(c->out.data + x->raw, x->raw_end - x->raw, &x->scanned,
+					    x->head, &ws->response, &why);
+
+	if (!r)
+		return false;
+	err = r < 0 ? r : 0;
+	if (!err) {
+		x->scanned = 0;
+		x->raw += (uint32_t)ws->response.head_len;
+		if (ws->response.status == 101)
+			err = response_switch(c);
+		else if (ws->response.status < 200)
+			err = response_interim(c);
+		else
+			err = response_final(c);
+	}
+	if (err) {
+		response_log_bad(c, why);
+		ht_conn_error(c, 502, "bad response");
+	}
+	return true;
+}
+
+/* ---- receiving ---- */
+
+static void response_body(struct ht_conn *c)
+{
+	uint32_t from, to;
+
+	response_frame(c, &from, &to);
+	c->out.start = from;
+	c->out.end = to;
+}
+
+/* Rewrites what has come until something is ready to leave, or more must come. */
+static void response_process(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+
+	while (c->phase == HT_PHASE_EXCHANGE && x->answer != HT_ANSWER_DONE && x->raw < x->raw_end &&
+	       !ht_buf_len(&c->out)) {
+		if (x->answer == HT_ANSWER_BODY) {
+			response_body(c);
+			continue;
+		}
+		x->partial = !response_head(c);
+		if (x->partial)
+			return;
+	}
+}
+
+/* The backend has closed, or its connection broke (err). */
+static void response_ended(struct ht_conn *c, int err)
+{
+	struct ht_exchange *x = &c->x;
+	uint32_t from = HT_FRONT, to = HT_FRONT;
+
+	x->backend_eof = true;
+	if (x->answer == HT_ANSWER_HEAD) {
+		if (x->raw == x->raw_end) {
+			ht_request_lost(c, err ? err : -ECONNRESET);
+		} else {
+			response_log_bad(c, "head incomplete");
+			ht_conn_error(c, 502, "bad response");
+		}
+		return;
+	}
+	if (err || x->answer_body != HT_BODY_UNTIL_CLOSE) {
+		response_log_bad(c, "body incomplete");
+		ht_conn_cut(c);
+		return;
+	}
+	x->answer = HT_ANSWER_DONE;
+	response_done(c);
+	if (x->reply_body == HT_BODY_CHUNKED) {
+		response_chunk(c, &from, &to);
+		c->out.start = from;
+		c->out.end = to;
+	}
+}
+
+static int response_room(struct ht_conn *c, uint32_t *ret)
+{
+	struct ht_exchange *x = &c->x;
+	struct ht_buf *out = &c->out;
+	uint32_t kept = x->answer == HT_ANSWER_HEAD ? HT_GROWTH : HT_TAIL;
+
+	if (!out->data && ht_buf_take(&c->ws->bufs, out, HT_BUF_LARGE))
+		return -ENOMEM;
+	if (x->raw == x->raw_end)
+		x->raw = x->raw_end = HT_FRONT;
+	out->start = out->end = x->raw;
+	*ret = x->raw_end + kept < out->cap ? out->cap - kept - x->raw_end : 0;
+	return 0;
+}
+
+/* Reads from the backend. True if something happened. */
+static bool response_receive(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	struct ht_source *s;
+	uint32_t room;
+	ssize_t n;
+
+	if (!c->backend || x->upload < HT_UPLOAD_BODY || !c->backend->source.readable)
+		return false;
+	if (response_room(c, &room)) {
+		ht_conn_error(c, 503, "out of memory");
+		return true;
+	}
+	if (!room) {
+		response_log_bad(c, "head too large");
+		ht_conn_error(c, 502, "bad response");
+		return true;
+	}
+	s = &c->backend->source;
+	do {
+		n = recv(s->fd, c->out.data + x->raw_end, room, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN) {
+		s->readable = false;
+		if (x->raw == x->raw_end)
+			ht_buf_give(&c->ws->bufs, &c->out);
+		return false;
+	}
+	if (n <= 0) {
+		response_ended(c, n < 0 ? -errno : 0);
+		return true;
+	}
+	if ((uint32_t)n < room && !s->hup)
+		s->readable = false;
+	x->raw_end += (uint32_t)n;
+	return true;
+}
+
+bool ht_response_pump(struct ht_conn *c)
+{
+	size_t before = ht_buf_len(&c->out);
+	struct ht_exchange *x = &c->x;
+
+	if (before && !ht_conn_flush(c))
+		return c->phase == HT_PHASE_CLOSED || ht_buf_len(&c->out) < before;
+	if (x->answer == HT_ANSWER_DONE) {
+		ht_conn_finish(c);
+		return true;
+	}
+	if (x->broken) {
+		response_log_bad(c, "bad chunked body");
+		ht_conn_cut(c);
+		return true;
+	}
+	/* behind an interim answer there may be more already */
+	if ((x->raw == x->raw_end || x->partial) && !response_receive(c))
+		return before > 0;
+	response_process(c);
+	return true;
+}

@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hardtackd: reads the configuration, sets up whatever needs privileges, gives them up, starts the
+ * workers, and then minds signals, the control socket and the token cache's flush. Nothing on the
+ * request path happens here.
+ */
+#include <getopt.h>
+#include <grp.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include <openssl/crypto.h>
+
+#include "ctl.h"
+#include "worker.h"
+
+#define HT_DRAIN_LOOK_MS 20 /* how often a draining daemon looks whether it is done */
+#define HT_FILES_EXTRA 256  /* descriptors beside two for every client */
+
+enum { EXIT_STARTUP = 1, EXIT_CONFIG = 2 };
+
+struct ht_daemon {
+	struct ht_config *config;
+	struct ht_gateway gateway;
+	struct ht_ctl *ctl;
+	struct ht_ctl_daemon ctl_daemon;
+	unsigned nworkers;
+	struct ht_worker **workers;
+	struct ht_stats **stats; /* one per worker */
+	char gate_why[512], ktls_why[256];
+	bool ktls;
+	int signal_fd, flush_fd;
+	uint64_t evicted_at_ms;  /* when the evictions were counted last */
+	uint64_t drain_until_ms; /* 0 = serving */
+};
+
+/* ---- what the user is told before there is a daemon ---- */
+
+static void print_diag(const char *kind, const struct ht_config *c, const struct ht_diag *d)
+{
+	const char *file = d->file[0] || !c ? d->file : c->file;
+
+	if (d->line)
+		fprintf(stderr, "%s:%u:%u: %s%s\n", file, d->line, d->col, kind, d->text);
+	else
+		fprintf(stderr, "%s: %s%s\n", file, kind, d->text);
+}
+
+static void print_warning(void *arg, const struct ht_diag *d)
+{
+	print_diag("warning: ", arg, d);
+}
+
+static int usage(FILE *out)
+{
+	fputs("usage: hardtackd [--check] -c FILE\n"
+	      "       hardtackd --version\n"
+	      "  -c FILE     the configuration\n"
+	      "  --check     only say whether it is good\n"
+	      "  --version   print versions and what this machine offers\n",
+	      out);
+	return out == stdout ? 0 : EXIT_CONFIG;
+}
+
+static int print_version(void)
+{
+	const struct ht_offload_params p = {
+		.gate = HT_AUTO,
+		.max_tokens = 16,
+		.max_slots = 16,
+		.max_sites = 1,
+	};
+	struct ht_offload *o = NULL;
+	char why[512] = "";
+
+	printf("hardtackd %s\n%s\n", HT_VERSION, OpenSSL_version(OPENSSL_VERSION));
+	printf("libbpf %s\n", ht_offload_library());
+	ht_log_level(LOG_CRIT);
+	if (!ht_offload_open(&p, &o, why, sizeof(why)) && ht_offload_on(o))
+		printf("gate: available\n");
+	else
+		printf("gate: not available: %s\n", why);
+	ht_offload_close(o);
+	if (ht_tls_ktls_probe(why, sizeof(why)))
+		printf("kernel TLS: not available: %s\n", why);
+	else
+		printf("kernel TLS: available\n");
+	return 0;
+}
+
+/* ---- the configuration ---- */
+
+/* Does the site that a client asks for by name want a certificate? Any thread. */
+static bool site_needs_subject(void *arg, struct ht_str sni)
+{
+	const struct ht_gateway *g = arg;
+	const struct ht_site_config *site = ht_config_site(g->config, sni);
+
+	return site && g->policies[site - g->config->sites].needs_subject;
+}
+
+static int load_policies(struct ht_daemon *d, struct ht_diag *diag)
+{
+	const struct ht_config *c = d->config;
+	int err = 0;
+
+	d->gateway.policies = calloc(c->nsites ? c->nsites : 1, sizeof(*d->gateway.policies));
+	if (!d->gateway.policies)
+		return -ENOMEM;
+	for (size_t i = 0; !err && i < c->nsites; i++)
+		err = ht_policy_compile(c, &c->sites[i], &d->gateway.policies[i], diag);
+	return err;
+}
+
+static int load_listeners(struct ht_daemon *d, struct ht_diag *diag)
+{
+	const struct ht_config *c = d->config;
+	struct ht_gateway *g = &d->gateway;
+	int err = 0;
+
+	g->listeners = calloc(c->nlisteners ? c->nlisteners : 1, sizeof(*g->listeners));
+	if (!g->listeners)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->nlisteners; i++)
+		g->listeners[i] = (struct ht_listener){
+			.config = &c->listeners[i], .index = i, .unix_fd = -1};
+	for (size_t i = 0; !err && i < c->nlisteners; i++) {
+		const struct ht_tls_params p = {
+			.listener = &c->listeners[i],
+			.ktls = d->ktls,
+			.needs_subject = site_needs_subject,
+			.arg = g,
+		};
+
+		if (c->listeners[i].tls)
+			err = ht_tls_ctx_new(&p, &g->listeners[i].tls, diag);
+	}
+	return err;
+}
+
+/* Everything that --check checks. 0 or the exit code. */
+static int load(struct ht_daemon *d, const char *file)
+{
+	struct ht_diag diag = {0};
+	struct ht_keyring *ring = NULL;
+	int err;
+
+	err = ht_config_load(file, &d->config, &diag);
+	if (err) {
+		print_diag("", d->config, &diag);
+		return EXIT_CONFIG;
+	}
+	d->gateway.config = d->config;
+	ht_config_warnings(d->config, print_warning, d->config);
+	d->ktls = d->config->ktls != HT_OFF &&
+		  !ht_tls_ktls_probe(d->ktls_why, sizeof(d->ktls_why));
+	if (d->config->ktls == HT_OFF)
+		snprintf(d->ktls_why, sizeof(d->ktls_why), "ktls: off is configured");
+	err = ht_keyring_load(d->config, &ring, &diag);
+	if (!err) {
+		d->gateway.ring = ring;
+		d->gateway.ring_version = 1;
+		err = load_policies(d, &diag);
+	}
+	if (!err)
+		err = load_listeners(d, &diag);
+	if (!err)
+		return 0;
+	if (!diag.text[0])
+		snprintf(diag.text, sizeof(diag.text), "%s", strerror(-err));
+	print_diag("", d->config, &diag);
+	return EXIT_CONFIG;
+}
+
+/* ---- setting up ---- */
+
+static int fail(const char *what, const char *why)
+{
+	ht_log(LOG_ERR, "msg=\"%s\" error=\"%s\"", what, why);
+	return EXIT_STARTUP;
+}
+
+static unsigned count_cpus(void)
+{
+	cpu_set_t set;
+
+	/* those that we may run on, not those that there are */
+	return sched_getaffinity(0, sizeof(set), &set) ? 1 : (unsigned)CPU_COUNT(&set);
+}
+
+/* No core dumps, no ptrace by the same user: there are keys in here. Enough descriptors. */
+static void set_limits(const struct ht_config *c)
+{
+	const struct rlimit none = {0, 0};
+	rlim_t want = 2 * c->limits.connections + HT_FILES_EXTRA;
+	struct rlimit files;
+
+	prctl(PR_SET_DUMPABLE, 0);
+	setrlimit(RLIMIT_CORE, &none);
+	if (getrlimit(RLIMIT_NOFILE, &files))
+		return;
+	if (files.rlim_cur >= want)
+		return;
+	files.rlim_cur = want;
+	if (files.rlim_max < want)
+		files.rlim_max = want;
+	if (!setrlimit(RLIMIT_NOFILE, &files))
+		return;
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	ht_log(LOG_WARNING,
+	       "msg=\"limits.connections needs more open files than we may have\" "
+	       "needed=%llu limit=%llu",
+	       (unsigned long long)want, (unsigned long long)files.rlim_max);
+}
+
+static int open_gate(struct ht_daemon *d)
+{
+	const struct ht_config *c = d->config;
+	const struct ht_offload_params p = {
+		.gate = c->gate,
+		.pin = c->bpf_pin,
+		.cgroup = c->bpf_cgroup,
+		.max_tokens = c->tokens.max,
+		.max_slots = (uint32_t)HT_MIN(c->limits.connections + 64, (size_t)65536),
+		.max_sites = (uint32_t)c->nsites,
+	};
+	const struct ht_offload_params off = {.gate = HT_OFF};
+	struct ht_gateway *g = &d->gateway;
+	char why[64];
+	unsigned cpus;
+	size_t bytes;
+
+	ht_log_hook_libbpf();
+	if (ht_offload_open(&off, &g->plain, why, sizeof(why)))
+		return fail("no memory for the gate", why);
+	if (ht_offload_open(&p, &g->offload, d->gate_why, sizeof(d->gate_why)))
+		return fail("gate: require, but the gate can't be had", d->gate_why);
+	if (!ht_offload_on(g->offload)) {
+		ht_log(c->gate == HT_OFF ? LOG_INFO : LOG_WARNING, "msg=\"gate\" state=off reason=\"%s\"",
+		       d->gate_why);
+		return 0;
+	}
+	bytes = ht_offload_token_bytes(g->offload, &cpus);
+	ht_log(LOG_INFO, "msg=\"gate\" state=on pin=%s tokens=%u token_map_bytes=%zu possible_cpus=%u",
+	       c->bpf_pin ? c->bpf_pin : "none", c->tokens.max, bytes, cpus);
+	return 0;
+}
+
+static int publish(struct ht_daemon *d)
+{
+	struct ht_gateway *g = &d->gateway;
+
+	for (size_t i = 0; i < d->config->nsites; i++) {
+		int err = ht_offload_policy(g->offload, (uint32_t)i, &g->policies[i].gate);
+
+		if (err)
+			return fail("can't publish a site's rules to the gate", strerror(-err));
+	}
+	ht_offload_generations(g->offload, g->ring);
+	return 0;
+}
+
+static int open_ktls(const struct ht_daemon *d)
+{
+	if (d->ktls) {
+		ht_log(LOG_INFO, "msg=\"kernel TLS\" state=on");
+		return 0;
+	}
+	if (d->config->ktls == HT_REQUIRE)
+		return fail("ktls: require, but kernel TLS can't be had", d->ktls_why);
+	ht_log(LOG_INFO, "msg=\"kernel TLS\" state=off reason=\"%s\"", d->ktls_why);
+	return 0;
+}
+
+static int open_access_log(struct ht_daemon *d)
+{
+	struct ht_gateway *g = &d->gateway;
+	char why[512];
+
+	if (ht_access_log_open(d->config->access_log.format, d->config->access_log.to,
+			       &g->access_log, why, sizeof(why)))
+		return fail("can't open the access log", why);
+	g->access_log_on = ht_access_log_on(g->access_log);
+	return 0;
+}
+
+static int open_workers(struct ht_daemon *d)
+{
+	unsigned n = d->config->workers ? d->config->workers : count_cpus();
+	char why[256];
+
+	d->workers = calloc(n, sizeof(*d->workers));
+	d->stats = calloc(n, sizeof(*d->stats));
+	if (!d->workers || !d->stats)
+		return fail("can't make workers", strerror(ENOMEM));
+	for (; d->nworkers < n; d->nworkers++) {
+		int err = -ENOMEM;
+
+		d->stats[d->nworkers] = calloc(1, sizeof(**d->stats));
+		if (d->stats[d->nworkers])
+			err = ht_worker_open(&d->gateway, d->nworkers, d->stats[d->nworkers],
+					     &d->workers[d->nworkers], why, sizeof(why));
+		if (err) {
+			free(d->stats[d->nworkers]);
+			return fail(why, strerror(-err));
+		}
+	}
+	for (size_t i = 0; i < d->config->nlisteners; i++)
+		ht_log(LOG_INFO, "msg=\"listening\" address=%s port=%u tls=%s",
+		       d->config->listeners[i].addr.text, d->gateway.listeners[i].port,
+		       d->config->listeners[i].tls ? "yes" : "no");
+	return 0;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* After it every token is a miss and is verified anew. Main thread only. */
+static size_t flush_tokens(void *arg)
+{
+	struct ht_daemon *d = arg;
+	struct ht_keyring *ring;
+	size_t n;
+	int err = ht_keyring_bump(d->gateway.ring, -1, &ring);
+
+	if (err) {
+		ht_log(LOG_ERR, "msg=\"token cache not flushed\" error=\"%s\"", strerror(-err));
+		return 0;
+	}
+	ht_gateway_set_ring(&d->gateway, ring);
+	n = ht_offload_flush(d->gateway.offload);
+	d->ctl_daemon.tokens_flushed += n;
+	ht_log(LOG_INFO, "msg=\"token cache flushed\" entries=%zu", n);
+	return n;
+}
+
+static int open_ctl(struct ht_daemon *d)
+{
+	char why[512];
+
+	d->ctl_daemon = (struct ht_ctl_daemon){
+		.config = d->config,
+		.offload = d->gateway.offload,
+		.stats = (const struct ht_stats *const *)d->stats,
+		.nstats = d->nworkers,
+		.gate_why = d->gate_why,
+		.ktls_why = d->ktls_why,
+		.started = time(NULL),
+		.flush = flush_tokens,
+		.arg = d,
+	};
+	if (ht_ctl_open(&d->ctl_daemon, &d->ctl, why, sizeof(why)))
+		return fail("can't open the control socket or the admin listener", why);
+	return 0;
+}
+
+/* Signals come through a descriptor; threads inherit the mask. */
+static int open_events(struct ht_daemon *d)
+{
+	struct itimerspec every = {0};
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	d->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	d->flush_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (d->signal_fd < 0 || d->flush_fd < 0)
+		return fail("can't watch for signals", strerror(errno));
+	every.it_value.tv_sec = every.it_interval.tv_sec = (time_t)d->config->tokens.flush_every_s;
+	timerfd_settime(d->flush_fd, 0, &every, NULL);
+	return 0;
+}
+
+/* The descriptors that are open by now go on working without privileges. */
+static int become_user(const struct ht_daemon *d)
+{
+	const struct ht_config *c = d->config;
+	const char *pin = ht_offload_pin(d->gateway.offload);
+	const struct passwd *pw;
+
+	if (!c->user || geteuid())
+		return 0;
+	pw = getpwnam(c->user);
+	if (!pw)
+		return fail("no such user", c->user);
+	/* so that what is pinned can be taken away at the end */
+	if (pin && chown(pin, pw->pw_uid, pw->pw_gid))
+		return fail("can't give bpf.pin to the configured user", strerror(errno));
+	if (setgroups(0, NULL) || setgid(pw->pw_gid) || setuid(pw->pw_uid))
+		return fail("can't become the configured user", strerror(errno));
+	prctl(PR_SET_DUMPABLE, 0); /* changing user may have set it again */
+	return 0;
+}
+
+static int set_up(struct ht_daemon *d)
+{
+	int err;
+
+	set_limits(d->config);
+	pthread_mutex_init(&d->gateway.ring_lock, NULL);
+	err = open_gate(d);
+	if (!err)
+		err = publish(d);
+	if (!err)
+		err = open_ktls(d);
+	if (!err)
+		err = open_access_log(d);
+	if (!err)
+		err = open_events(d);
+	if (!err)
+		err = open_workers(d);
+	if (!err)
+		err = open_ctl(d);
+	if (!err)
+		err = become_user(d);
+	for (unsigned i = 0; !err && i < d->nworkers; i++) {
+		int r = ht_worker_start(d->workers[i]);
+
+		if (r)
+			err = fail("can't start a worker", strerror(-r));
+	}
+	return err;
+}
+
+/* ---- serving ---- */
+
+/* sd_notify(3), without the library. */
+static void notify(const char *text)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = -1;
+	size_t len;
+
+	if (!path || (path[0] != '/' && path[0] != '@') || strlen(path) >= sizeof(a.sun_path))
+		return;
+	len = strlen(path);
+	memcpy(a.sun_path, path, len);
+	if (a.sun_path[0] == '@')
+		a.sun_path[0] = 0;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&a,
+			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		ht_log(LOG_WARNING, "msg=\"can't notify the service manager\" error=\"%s\"",
+		       strerror(errno));
+}
+
+static void drain(struct ht_daemon *d, uint32_t signo)
+{
+	ht_log(LOG_INFO, "msg=\"draining\" signal=%s", sigabbrev_np((int)signo));
+	notify("STOPPING=1");
+	d->ctl_daemon.draining = true;
+	d->drain_until_ms = now_ms() + d->config->timeouts.drain;
+	for (unsigned i = 0; i < d->nworkers; i++)
+		ht_worker_drain(d->workers[i]);
+}
+
+/* False for the signal that ends it all at once. */
+static bool handle_signal(struct ht_daemon *d)
+{
+	struct signalfd_siginfo info;
+
+	while (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			ht_log(LOG_WARNING, "msg=\"reload is not built yet; nothing was changed\"");
+		else if (d->drain_until_ms)
+			return false;
+		else
+			drain(d, info.ssi_signo);
+	}
+	return true;
+}
+
+static bool is_drained(const struct ht_daemon *d)
+{
+	unsigned done = 0;
+
+	if (!d->drain_until_ms)
+		return false;
+	for (unsigned i = 0; i < d->nworkers; i++)
+		done += ht_worker_done(d->workers[i]);
+	if (done < d->nworkers && now_ms() < d->drain_until_ms)
+		return false;
+	if (done < d->nworkers)
+		ht_log(LOG_WARNING, "msg=\"drain timed out; connections are cut off\"");
+	return true;
+}
+
+/* Counting evictions walks the token map: only when somebody asks, and not too often. */
+static void count_evictions(struct ht_daemon *d)
+{
+	struct ht_offload *o = d->gateway.offload;
+
+	if (now_ms() < d->evicted_at_ms + 1000)
+		return;
+	d->evicted_at_ms = now_ms();
+	d->ctl_daemon.tokens_evicted = ht_offload_evicted(o, ht_offload_tokens(o));
+}
+
+static void serve(struct ht_daemon *d)
+{
+	struct pollfd fds[] = {
+		{.fd = d->signal_fd, .events = POLLIN},
+		{.fd = d->flush_fd, .events = POLLIN},
+		{.fd = ht_ctl_fd(d->ctl), .events = POLLIN},
+	};
+	uint64_t times;
+
+	while (!is_drained(d)) {
+		if (poll(fds, HT_ARRAY_SIZE(fds), d->drain_until_ms ? HT_DRAIN_LOOK_MS : -1) < 0 &&
+		    errno != EINTR)
+			break;
+		if (fds[0].revents && !handle_signal(d))
+			break;
+		if (fds[1].revents && read(d->flush_fd, &times, sizeof(times)) == sizeof(times))
+			flush_tokens(d);
+		if (fds[2].revents) {
+			count_evictions(d);
+			ht_ctl_dispatch(d->ctl);
+		}
+	}
+}
+
+static void tear_down(struct ht_daemon *d)
+{
+	struct ht_gateway *g = &d->gateway;
+
+	for (unsigned i = 0; i < d->nworkers; i++)
+		ht_worker_stop(d->workers[i]);
+	for (unsigned i = 0; i < d->nworkers; i++)
+		ht_worker_close(d->workers[i]);
+	ht_ctl_close(d->ctl);
+	for (unsigned i = 0; i < d->nworkers; i++)
+		free(d->stats[i]);
+	free(d->workers);
+	free(d->stats);
+	for (size_t i = 0; g->listeners && i < d->config->nlisteners; i++) {
+		ht_tls_ctx_free(g->listeners[i].tls);
+		if (g->listeners[i].unix_fd < 0)
+			continue;
+		close(g->listeners[i].unix_fd);
+		unlink(g->listeners[i].config->addr.un.sun_path);
+	}
+	free(g->listeners);
+	free(g->policies);
+	ht_access_log_close(g->access_log);
+	ht_offload_close(g->offload);
+	ht_offload_close(g->plain);
+	ht_keyring_unref(g->ring);
+	ht_config_free(d->config);
+	if (d->signal_fd >= 0)
+		close(d->signal_fd);
+	if (d->flush_fd >= 0)
+		close(d->flush_fd);
+}
+
+static int run(struct ht_daemon *d)
+{
+	int err = set_up(d);
+
+	if (err)
+		return err;
+	ht_log(LOG_INFO, "msg=\"ready\" version=%s workers=%u", HT_VERSION, d->nworkers);
+	notify("READY=1");
+	serve(d);
+	ht_log(LOG_INFO, "msg=\"stopped\"");
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"check", no_argument, NULL, 'k'},
+		{"version", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	static struct ht_daemon daemon = {.signal_fd = -1, .flush_fd = -1};
+	const char *file = NULL;
+	bool check = false;
+	int opt, code;
+
+	while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
+		switch (opt) {
+		case 'c':
+			file = optarg;
+			break;
+		case 'k':
+			check = true;
+			break;
+		case 'v':
+			return print_version();
+		case 'h':
+			return usage(stdout);
+		default:
+			return usage(stderr);
+		}
+	}
+	if (!file || optind < argc)
+		return usage(stderr);
+	code = load(&daemon, file);
+	if (!code && !check)
+		code = run(&daemon);
+	tear_down(&daemon);
+	return code;
+}

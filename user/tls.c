@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS towards clients. Whatever is not plainly right ends the connection; no early data, no
+ * renegotiation, no compression. Session tickets are OpenSSL's own, under keys that live as long
+ * as the context does.
+ */
+#include "tls.h"
+
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#define HT_TLS_CIPHERS                                                                             \
+	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE+CHACHA20:ECDHE+AESGCM"
+#define HT_TLS_SUITES "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+#define HT_TLS_SESSIONS 10240 /* TLS 1.2 without tickets; the others carry their own state */
+
+#ifndef TCP_ULP
+#define TCP_ULP 31
+#endif
+
+struct ht_tls_ctx {
+	struct ht_tls_params params;
+	SSL_CTX **certs; /* one for each certificate; the first is the default */
+	size_t ncerts;
+	BIO_METHOD *reader;
+	uint8_t session_id[2][32]; /* [a subject is needed]; SHA-256 */
+};
+
+static int tls_say(struct ht_diag *diag, const struct ht_listener_config *l, unsigned line,
+		   unsigned col, const char *what)
+{
+	const char *why = ERR_reason_error_string(ERR_peek_last_error());
+
+	(void)l;
+	diag->file[0] = 0;
+	diag->line = line;
+	diag->col = col;
+	snprintf(diag->text, sizeof(diag->text), "%s: %s", what, why ? why : "unknown error");
+	ERR_clear_error();
+	return -EINVAL;
+}
+
+/* ---- reading the socket ourselves ---- */
+
+/*
+ * OpenSSL reads a record's header and its body apart, and once more to see that nothing is left.
+ * Our reader lets it read ahead and remembers that a short read has emptied the socket, which
+ * saves two system calls a request. Not for kTLS on the receiving side.
+ */
+static int reader_read(BIO *b, char *out, int len)
+{
+	struct ht_source *s = BIO_get_data(b);
+	ssize_t n;
+
+	BIO_clear_retry_flags(b);
+	if (!s->readable) {
+		BIO_set_retry_read(b);
+		return -1;
+	}
+	do {
+		n = recv(s->fd, out, (size_t)len, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN) {
+		s->readable = false;
+		BIO_set_retry_read(b);
+	} else if (n > 0 && n < len && !s->hup) {
+		s->readable = false;
+	}
+	return (int)n;
+}
+
+static long reader_ctrl(BIO *b, int cmd, long num, void *ptr)
+{
+	(void)b, (void)num, (void)ptr;
+	return cmd == BIO_CTRL_FLUSH || cmd == BIO_CTRL_DUP;
+}
+
+static BIO_METHOD *reader_method(void)
+{
+	BIO_METHOD *m = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket reader");
+
+	if (!m)
+		return NULL;
+	BIO_meth_set_read(m, reader_read);
+	BIO_meth_set_ctrl(m, reader_ctrl);
+	return m;
+}
+
+static int reader_install(struct ht_tls *t, const struct ht_tls_ctx *x)
+{
+	BIO *b = BIO_new(x->reader);
+
+	if (!b)
+		return -ENOMEM;
+	BIO_set_data(b, t->source);
+	BIO_set_init(b, 1);
+	SSL_set0_rbio(t->ssl, b);
+	SSL_set_read_ahead(t->ssl, 1);
+	return 0;
+}
+
+/* ---- what the client hello decides ---- */
+
+/* The host name of the server_name extension (RFC 6066, section 3), or empty. */
+static struct ht_str hello_name(SSL *ssl)
+{
+	const unsigned char *p;
+	size_t len, n;
+
+	if (!SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &p, &len) || len < 5)
+		return HT_STR("");
+	n = (size_t)p[3] << 8 | p[4];
+	if (((size_t)p[0] << 8 | p[1]) != len - 2 || p[2] != TLSEXT_NAMETYPE_host_name || !n ||
+	    n != len - 5 || n > TLSEXT_MAXLEN_host_name || memchr(p + 5, 0, n))
+		return HT_STR("");
+	return (struct ht_str){(const char *)p + 5, n};
+}
+
+static SSL_CTX *ctx_for_name(const struct ht_tls_ctx *x, struct ht_str sni)
+{
+	for (size_t i = 0; sni.len && i < x->ncerts; i++) {
+		X509 *cert = SSL_CTX_get0_certificate(x->certs[i]);
+
+		if (X509_check_host(cert, sni.p, sni.len, 0, NULL) == 1)
+			return x->certs[i];
+	}
+	return x->certs[0];
+}
+
+/* A site that binds to the subject takes no certificate without one. */
+static int verify_subject(int ok, X509_STORE_CTX *store)
+{
+	X509 *cert = X509_STORE_CTX_get_current_cert(store);
+
+	if (!ok || X509_STORE_CTX_get_error_depth(store) || !cert ||
+	    X509_NAME_entry_count(X509_get_subject_name(cert)))
+		return ok;
+	X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
+	return 0;
+}
+
+/*
+ * Before sessions are looked up: a session that was made without a certificate must not be
+ * resumed where one is needed, so those have a session id context of their own.
+ */
+static int on_client_hello(SSL *ssl, int *alert, void *arg)
+{
+	const struct ht_tls_ctx *x = arg;
+	struct ht_str sni = hello_name(ssl);
+	bool needed = x->params.needs_subject && x->params.needs_subject(x->params.arg, sni);
+	SSL_CTX *ctx = ctx_for_name(x, sni);
+
+	if (ctx != x->certs[0] && !SSL_set_SSL_CTX(ssl, ctx))
+		goto failed;
+	if (!SSL_set_session_id_context(ssl, x->session_id[needed], sizeof(x->session_id[0])))
+		goto failed;
+	if (needed)
+		SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+			       verify_subject);
+	return SSL_CLIENT_HELLO_SUCCESS;
+failed:
+	*alert = SSL_AD_INTERNAL_ERROR;
+	return SSL_CLIENT_HELLO_ERROR;
+}
+
+/* on_client_hello() has chosen already; this one only says that the name was understood. */
+static int on_server_name(SSL *ssl, int *alert, void *arg)
+{
+	(void)ssl, (void)alert, (void)arg;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+		   const unsigned char *in, unsigned in_len, void *arg)
+{
+	static const unsigned char ours[] = "\x08http/1.1\x08http/1.0";
+
+	(void)ssl, (void)arg;
+	if (SSL_select_next_proto((unsigned char **)out, out_len, ours, sizeof(ours) - 1, in,
+				  in_len) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	return SSL_TLSEXT_ERR_OK;
+}
+
+static bool has_expired(const X509 *cert)
+{
+	return X509_cmp_current_time(X509_get0_notAfter(cert)) <= 0;
+}
+
+/* A ticket brings its certificate along. If that has expired, the client must show another. */
+static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *key_name,
+				   size_t key_name_len, SSL_TICKET_STATUS status, void *arg)
+{
+	X509 *cert;
+
+	(void)ssl, (void)key_name, (void)key_name_len, (void)arg;
+	switch (status) {
+	case SSL_TICKET_SUCCESS:
+	case SSL_TICKET_SUCCESS_RENEW:
+		cert = SSL_SESSION_get0_peer(session);
+		if (cert && has_expired(cert))
+			return SSL_TICKET_RETURN_IGNORE_RENEW;
+		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE
+						    : SSL_TICKET_RETURN_USE_RENEW;
+	case SSL_TICKET_EMPTY:
+	case SSL_TICKET_NO_DECRYPT:
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	default:
+		return SSL_TICKET_RETURN_ABORT;
+	}
+}
+
+static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+{
+	(void)buf, (void)size, (void)rwflag, (void)arg;
+	return -1;
+}
+
+/* ---- contexts ---- */
+
+/* A digest of what a session was granted under: the listener and whose certificates it takes. */
+static int session_ids(struct ht_tls_ctx *x)
+{
+	const struct ht_listener_config *l = x->params.listener;
+	char head[256], block[4096];
+	_cleanup_fclose_ FILE *f = NULL;
+	unsigned char digest[32];
+	EVP_MD_CTX *md = EVP_MD_CTX_new();
+	bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+	size_t n;
+
+	snprintf(head, sizeof(head), "%s %d %s", l->addr.text, l->tls->client_cert,
+		 l->tls->client_ca ? "ca" : "none");
+	ok = ok && EVP_DigestUpdate(md, head, strlen(head));
+	if (l->tls->client_ca)
+		f = fopen(l->tls->client_ca, "re");
+	while (ok && f && (n = fread(block, 1, sizeof(block), f)) > 0)
+		ok = EVP_DigestUpdate(md, block, n);
+	ok = ok && EVP_DigestFinal_ex(md, digest, NULL);
+	EVP_MD_CTX_free(md);
+	for (size_t i = 0; i < 2; i++) {
+		memcpy(x->session_id[i], digest, sizeof(digest));
+		x->session_id[i][0] ^= (uint8_t)i;
+	}
+	return ok ? 0 : -EIO;
+}
+
+static void ctx_options(struct ht_tls_ctx *x, SSL_CTX *ctx)
+{
+	uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+			   SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA;
+
+	if (x->params.ktls)
+		options |= SSL_OP_ENABLE_KTLS;
+	SSL_CTX_set_options(ctx, options);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER);
+	SSL_CTX_sess_set_cache_size(ctx, HT_TLS_SESSIONS);
+	SSL_CTX_set_session_id_context(ctx, x->session_id[0], sizeof(x->session_id[0]));
+	SSL_CTX_set_num_tickets(ctx, 1);
+	SSL_CTX_set_session_ticket_cb(ctx, NULL, on_ticket, NULL);
+	SSL_CTX_set_client_hello_cb(ctx, on_client_hello, x);
+	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
+	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
+	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
+}
+
+static int ctx_client_ca(struct ht_tls_ctx *x, SSL_CTX *ctx, struct ht_diag *diag)
+{
+	const struct ht_tls_config *c = x->params.listener->tls;
+	STACK_OF(X509_NAME) * names;
+	int mode = SSL_VERIFY_NONE;
+
+	if (c->client_cert == HT_CLIENT_CERT_OPTIONAL)
+		mode = SSL_VERIFY_PEER;
+	if (c->client_cert == HT_CLIENT_CERT_REQUIRED)
+		mode = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+	SSL_CTX_set_verify(ctx, mode, NULL);
+	if (!c->client_ca)
+		return 0;
+	names = SSL_load_client_CA_file(c->client_ca);
+	if (!names || !SSL_CTX_load_verify_file(ctx, c->client_ca)) {
+		sk_X509_NAME_pop_free(names, X509_NAME_free);
+		return tls_say(diag, x->params.listener, c->line, c->col,
+			       "client-ca can't be used");
+	}
+	SSL_CTX_set_client_CA_list(ctx, names);
+	return 0;
+}
+
+static int ctx_certificate(struct ht_tls_ctx *x, SSL_CTX *ctx, const struct ht_cert_config *c,
+			   struct ht_diag *diag)
+{
+	const struct ht_listener_config *l = x->params.listener;
+
+	if (SSL_CTX_use_certificate_chain_file(ctx, c->certificate) != 1)
+		return tls_say(diag, l, c->line, c->col, "the certificate can't be used");
+	if (SSL_CTX_use_PrivateKey_file(ctx, c->key, SSL_FILETYPE_PEM) != 1 ||
+	    SSL_CTX_check_private_key(ctx) != 1)
+		return tls_say(diag, l, c->line, c->col,
+			       "the key can't be used with this certificate");
+	return 0;
+}
+
+static int ctx_one(struct ht_tls_ctx *x, const struct ht_cert_config *c, SSL_CTX **ret,
+		   struct ht_diag *diag)
+{
+	const struct ht_listener_config *l = x->params.listener;
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	int err = 0;
+
+	if (!ctx)
+		return tls_say(diag, l, c->line, c->col, "no TLS context");
+	ctx_options(x, ctx);
+	if (!SSL_CTX_set_min_proto_version(ctx, l->tls->min_version) ||
+	    !SSL_CTX_set_cipher_list(ctx, HT_TLS_CIPHERS) ||
+	    !SSL_CTX_set_ciphersuites(ctx, HT_TLS_SUITES))
+		err = tls_say(diag, l, c->line, c->col, "the library refuses our TLS settings");
+	if (!err)
+		err = ctx_certificate(x, ctx, c, diag);
+	if (!err)
+		err = ctx_client_ca(x, ctx, diag);
+	if (err) {
+		SSL_CTX_free(ctx);
+		return err;
+	}
+	*ret = ctx;
+	return 0;
+}
+
+int ht_tls_ctx_new(const struct ht_tls_params *p, struct ht_tls_ctx **ret, struct ht_diag *diag)
+{
+	const struct ht_tls_config *c = p->listener->tls;
+	struct ht_tls_ctx *x = calloc(1, sizeof(*x));
+	int err = -ENOMEM;
+
+	if (!x)
+		goto out;
+	x->params = *p;
+	x->certs = calloc(c->ncerts, sizeof(*x->certs));
+	x->reader = reader_method();
+	if (!x->certs || !x->reader)
+		goto out;
+	err = session_ids(x);
+	for (; !err && x->ncerts < c->ncerts; x->ncerts += !err)
+		err = ctx_one(x, &c->certs[x->ncerts], &x->certs[x->ncerts], diag);
+	if (!err)
+		*ret = TAKE_PTR(x);
+out:
+	if (err && err != -EINVAL)
+		tls_say(diag, p->listener, c->line, c->col, "no TLS context");
+	ht_tls_ctx_free(x);
+	return err;
+}
+
+void ht_tls_ctx_free(struct ht_tls_ctx *x)
+{
+	if (!x)
+		return;
+	for (size_t i = 0; i < x->ncerts; i++)
+		SSL_CTX_free(x->certs[i]);
+	BIO_meth_free(x->reader);
+	free(x->certs);
+	free(x);
+}
+
+/* ---- kernel TLS ---- */
+
+/* A connected pair of loopback TCP sockets. */
+static int tcp_pair(int *ret_a, int *ret_b)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(addr);
+	_cleanup_close_ int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int a = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int b;
+
+	if (l < 0 || a < 0 || bind(l, (struct sockaddr *)&addr, len) || listen(l, 1) ||
+	    getsockname(l, (struct sockaddr *)&addr, &len) ||
+	    connect(a, (struct sockaddr *)&addr, len))
+		return -errno;
+	b = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+	if (b < 0)
+		return -errno;
+	*ret_a = TAKE_FD(a);
+	*ret_b = b;
+	return 0;
+}
+
+int ht_tls_ktls_probe(char *why, size_t why_len)
+{
+#ifdef OPENSSL_NO_KTLS
+	snprintf(why, why_len, "OpenSSL was built without kernel TLS");
+	return -EOPNOTSUPP;
+#else
+	_cleanup_close_ int a = -1, b = -1;
+	int err = tcp_pair(&a, &b);
+
+	if (err) {
+		snprintf(why, why_len, "no loopback connection to try it on: %s", strerror(-err));
+		return err;
+	}
+	if (setsockopt(a, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls"))) {
+		err = -errno;
+		snprintf(why, why_len, "the kernel has no TLS (module tls): %s", strerror(-err));
+		return err;
+	}
+	if (why_len)
+		why[0] = 0;
+	return 0;
+#endif
+}
+
+/* ---- connections ---- */
+
+int ht_tls_open(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source)
+{
+	SSL *ssl = SSL_new(x->certs[0]);
+
+	if (!ssl)
+		return -ENOMEM;
+	*t = (struct ht_tls){ssl, source};
+	if (!SSL_set_fd(ssl, source->fd) || !SSL_set_app_data(ssl, (char *)x))
+		goto failed;
+	if (!x->params.ktls && reader_install(t, x))
+		goto failed;
+	SSL_set_accept_state(ssl);
+	return 0;
+failed:
+	ht_tls_close(t);
+	ERR_clear_error();
+	return -ENOMEM;
+}
+
+/*
+ * What a call that returned <= 0 meant. The library's error queue is empty before every call,
+ * because whoever finds something in it clears it here.
+ */
+static int tls_result(struct ht_tls *t, int n, const char **ret_why)
+{
+	int saved = errno, err = SSL_get_error(t->ssl, n);
+	unsigned long code;
+
+	switch (err) {
+	case SSL_ERROR_WANT_READ:
+		t->source->readable = false;
+		return -EAGAIN;
+	case SSL_ERROR_WANT_WRITE:
+		t->source->writable = false;
+		return -EAGAIN;
+	case SSL_ERROR_ZERO_RETURN:
+		*ret_why = "closed";
+		return 0;
+	}
+	code = ERR_peek_error();
+	*ret_why = code ? ERR_reason_error_string(code) : saved ? strerrordesc_np(saved) : NULL;
+	if (!*ret_why)
+		*ret_why = "connection lost";
+	ERR_clear_error();
+	if (err == SSL_ERROR_SSL && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+		return 0;
+	return err == SSL_ERROR_SYSCALL ? (saved ? -saved : 0) : -EPROTO;
+}
+
+/* What is wrong with the client's certificate; also where a session was resumed, long after. */
+static const char *peer_problem(const struct ht_tls *t)
+{
+	const struct ht_tls_ctx *x = SSL_get_app_data(t->ssl);
+	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+	bool needed = SSL_get_verify_mode(t->ssl) & SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+
+	if (!cert)
+		return needed ? "no client certificate" : NULL;
+	if (SSL_get_verify_result(t->ssl) != X509_V_OK)
+		return "client certificate not verified";
+	if (has_expired(cert)) {
+		SSL_CTX_remove_session(x->certs[0], SSL_get_session(t->ssl));
+		return "client certificate has expired";
+	}
+	if (needed && SSL_get_verify_callback(t->ssl) == verify_subject &&
+	    !X509_NAME_entry_count(X509_get_subject_name(cert)))
+		return "client certificate without a subject";
+	return NULL;
+}
+
+int ht_tls_handshake(struct ht_tls *t, const char **ret_why)
+{
+	const struct ht_tls_ctx *x = SSL_get_app_data(t->ssl);
+	int n, err;
+
+	errno = 0;
+	n = SSL_do_handshake(t->ssl);
+	if (n != 1) {
+		err = tls_result(t, n, ret_why);
+		return err == -EAGAIN ? err : -EPROTO;
+	}
+	*ret_why = peer_problem(t);
+	if (*ret_why)
+		return -EPROTO;
+	if (x->params.ktls && !BIO_get_ktls_recv(SSL_get_rbio(t->ssl)))
+		return reader_install(t, x);
+	return 0;
+}
+
+ssize_t ht_tls_read(struct ht_tls *t, void *buf, size_t len)
+{
+	const char *why;
+	int n;
+
+	errno = 0;
+	n = SSL_read(t->ssl, buf, (int)HT_MIN(len, (size_t)INT32_MAX));
+	return n > 0 ? n : tls_result(t, n, &why);
+}
+
+ssize_t ht_tls_write(struct ht_tls *t, const void *buf, size_t len)
+{
+	const char *why;
+	int n, err;
+
+	errno = 0;
+	n = SSL_write(t->ssl, buf, (int)HT_MIN(len, (size_t)INT32_MAX));
+	if (n > 0)
+		return n;
+	err = tls_result(t, n, &why);
+	return err ? err : -EPIPE;
+}
+
+bool ht_tls_pending(const struct ht_tls *t)
+{
+	return SSL_has_pending(t->ssl);
+}
+
+void ht_tls_shutdown(struct ht_tls *t)
+{
+	if (!SSL_is_init_finished(t->ssl) || SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN)
+		return;
+	SSL_shutdown(t->ssl);
+	ERR_clear_error();
+}
+
+void ht_tls_close(struct ht_tls *t)
+{
+	if (!t->ssl)
+		return;
+	/* a session is good for resumption however the connection ended (RFC 8446, 4.6.1) */
+	SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_free(t->ssl);
+	t->ssl = NULL;
+}
+
+void ht_tls_info(const struct ht_tls *t, struct ht_tls_info *ret)
+{
+	*ret = (struct ht_tls_info){
+		.version = SSL_get_version(t->ssl),
+		.tls13 = SSL_version(t->ssl) == TLS1_3_VERSION,
+		.ktls_tx = BIO_get_ktls_send(SSL_get_wbio(t->ssl)),
+		.ktls_rx = BIO_get_ktls_recv(SSL_get_rbio(t->ssl)),
+		.resumed = SSL_session_reused(t->ssl),
+		.verified = SSL_get0_peer_certificate(t->ssl) != NULL,
+	};
+}
+
+char *ht_tls_subject(const struct ht_tls *t)
+{
+	X509 *cert = SSL_get0_peer_certificate(t->ssl);
+	BIO *b = cert ? BIO_new(BIO_s_mem()) : NULL;
+	char *text, *ret = NULL;
+	long len;
+
+	if (!b)
+		return NULL;
+	if (X509_NAME_print_ex(b, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253) >= 0) {
+		len = BIO_get_mem_data(b, &text);
+		ret = len > 0 ? strndup(text, (size_t)len) : NULL;
+	}
+	BIO_free(b);
+	ERR_clear_error();
+	return ret;
+}

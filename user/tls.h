@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TLS towards clients, on OpenSSL: contexts for listeners, and one small handle per connection
+ * that reads and writes as recv() and send() do. Records go through the kernel (kTLS) wherever
+ * OpenSSL and the kernel offer it, each direction on its own. Knows nothing of HTTP.
+ */
+#ifndef HT_TLS_H
+#define HT_TLS_H
+
+#include <sys/types.h>
+
+#include "config.h"
+#include "loop.h"
+#include "util.h"
+
+struct ht_tls_ctx;
+
+struct ht_tls_params {
+	const struct ht_listener_config *listener; /* with a tls block */
+	bool ktls; /* offer kernel TLS; see ht_tls_ktls_probe() */
+	/* Must a client that asks for this name show a certificate with a subject? */
+	bool (*needs_subject)(void *arg, struct ht_str sni);
+	void *arg;
+};
+
+/*
+ * Loads certificates and the client CA. -EINVAL with diag for what the user can mend; the caller
+ * owns *ret. Immutable and shared by all threads.
+ */
+int ht_tls_ctx_new(const struct ht_tls_params *p, struct ht_tls_ctx **ret, struct ht_diag *diag);
+void ht_tls_ctx_free(struct ht_tls_ctx *x); /* NULL-safe; connections must be gone */
+
+/*
+ * Whether the kernel takes TLS keys: tries it on a loopback connection. 0, or -errno and why not,
+ * fit for a log.
+ */
+int ht_tls_ktls_probe(char *why, size_t why_len);
+
+struct ssl_st;
+
+/* One connection. Zeroed = none. The source is borrowed: its readiness is used and kept. */
+struct ht_tls {
+	struct ssl_st *ssl;
+	struct ht_source *source;
+};
+
+/* A server's side of a connection over source->fd. -ENOMEM. */
+int ht_tls_open(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source);
+
+/* 0 when it is done, -EAGAIN, or -EPROTO: *ret_why is static or the library's text. */
+int ht_tls_handshake(struct ht_tls *t, const char **ret_why);
+
+/* As recv(): bytes, 0 at the end, -EAGAIN or -errno. */
+ssize_t ht_tls_read(struct ht_tls *t, void *buf, size_t len);
+
+/* As send(): after -EAGAIN the same bytes must come again, more may follow them. */
+ssize_t ht_tls_write(struct ht_tls *t, const void *buf, size_t len);
+
+/* Decrypted or undecrypted bytes wait inside: a read may succeed without the socket. */
+bool ht_tls_pending(const struct ht_tls *t);
+
+/* Says goodbye (close_notify), once; what doesn't go out at once is left. */
+void ht_tls_shutdown(struct ht_tls *t);
+void ht_tls_close(struct ht_tls *t); /* frees; the fd stays the caller's */
+
+struct ht_tls_info {
+	const char *version; /* "TLSv1.3", static */
+	bool tls13, ktls_tx, ktls_rx, resumed;
+	bool verified;	     /* a client certificate was shown and verified */
+};
+void ht_tls_info(const struct ht_tls *t, struct ht_tls_info *ret);
+
+/* The client certificate's subject by RFC 2253, malloc'ed; NULL without one or if it is empty. */
+char *ht_tls_subject(const struct ht_tls *t);
+
+#endif

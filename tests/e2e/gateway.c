@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A hardtackd under test: its configuration, its start, what it says about itself, its end.
+ * Ended by pid only, and by the kernel when the test's process dies first.
+ */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "harness.h"
+
+int port_free(void)
+{
+	static int next;
+
+	if (!next)
+		next = 10240 + (getpid() * 61) % 20000;
+	for (int tries = 0; tries < 2000; tries++) {
+		struct sockaddr_in a = {.sin_family = AF_INET};
+		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, bound;
+
+		if (++next > 32000)
+			next = 10240;
+		a.sin_port = htons((uint16_t)next);
+		/* Over TIME_WAIT, but not beside a listener: the daemon's SO_REUSEPORT would be. */
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		bound = !bind(fd, (struct sockaddr *)&a, sizeof(a)) && !listen(fd, 1);
+		close(fd);
+		if (bound)
+			return next;
+	}
+	cr_assert_fail("no free port");
+	return -1;
+}
+
+static void file_write(const char *dir, const char *name, const char *text, mode_t mode)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "we");
+	cr_assert(f, "%s: %s", path, strerror(errno));
+	fchmod(fileno(f), mode);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void config_tls(struct text *c, int port, const char *extra)
+{
+	text_addf(c,
+		  "  - address: 127.0.0.1:%d\n"
+		  "    tls:\n"
+		  "      certificates:\n"
+		  "        - { certificate: %s/edge.pem, key: %s/edge.key }\n"
+		  "        - { certificate: %s/other.pem, key: %s/other.key }\n",
+		  port, run_dir(), run_dir(), run_dir(), run_dir());
+	if (extra)
+		text_addf(c, "%s", extra);
+}
+
+static void config_sites(struct text *c, struct backend *be, const struct gw_spec *s)
+{
+	const char *at;
+
+	if (s->sites) {
+		at = strstr(s->sites, "%P");
+		text_addf(c, "%.*s", at ? (int)(at - s->sites) : (int)strlen(s->sites), s->sites);
+		if (at)
+			text_addf(c, "%d%s", be->port, at + 2);
+		return;
+	}
+	text_addf(c, "sites:\n  - hosts: [\"*\"]\n");
+	if (s->upstreams)
+		text_addf(c, "    upstreams: [%s]\n", s->upstreams);
+	else
+		text_addf(c, "    upstreams: [127.0.0.1:%d]\n", be->port);
+	text_addf(c, "    cookies: %s\n",
+		  s->cookies
+			  ? s->cookies
+			  : "[ { name: sid, profile: f5-irule, key: shop, bind: [client-ip] } ]");
+}
+
+static void config_write(struct gw *gw, struct backend *be, const struct gw_spec *s)
+{
+	const char *gate = s->gate ? s->gate : getenv("HT_GATE");
+	struct text c = {0};
+
+	text_addf(&c, "listeners:\n  - address: 127.0.0.1:%d\n", gw->plain);
+	if (s->ipv6)
+		text_addf(&c, "  - address: \"[::1]:%d\"\n", gw->ipv6);
+	config_tls(&c, gw->tls, s->tls_extra);
+	if (s->tls2_extra)
+		config_tls(&c, gw->tls2, s->tls2_extra);
+	config_sites(&c, be, s);
+	text_addf(&c, "keys:\n  - { name: shop, file: shop.key }\n");
+	if (s->limits)
+		text_addf(&c, "limits: %s\n", s->limits);
+	text_addf(&c, "timeouts: %s\n", s->timeouts ? s->timeouts : "{ drain: 20s }");
+	if (s->tokens)
+		text_addf(&c, "tokens: %s\n", s->tokens);
+	if (s->top)
+		text_addf(&c, "%s", s->top);
+	text_addf(&c, "gate: %s\n", gate && *gate ? gate : "auto");
+	text_addf(&c, "bpf: { pin: %s }\n", gw->pin);
+	text_addf(&c, "workers: %d\n", s->workers ? s->workers : 1);
+	text_addf(&c, "access-log: { format: json, to: access.log }\n");
+	text_addf(&c, "control: %s\nadmin: 127.0.0.1:%d\n", gw->control, gw->admin);
+	file_write(gw->dir, "hardtack.yaml", c.p, 0600);
+	file_write(gw->dir, "shop.key", E2E_KEY "\n", 0600);
+	text_free(&c);
+}
+
+static struct gw *gw_new(const struct gw_spec *s)
+{
+	static int count;
+	struct gw *gw = calloc(1, sizeof(*gw));
+
+	count++;
+	snprintf(gw->dir, sizeof(gw->dir), "%s/gw-%d-%d", run_dir(), getpid(), count);
+	cr_assert_eq(mkdir(gw->dir, 0700), 0, "%s", strerror(errno));
+	snprintf(gw->pin, sizeof(gw->pin), "/sys/fs/bpf/ht-e2e-%s-%d-%d", getenv("HT_E2E_PID"),
+		 getpid(), count);
+	if (s->pin)
+		snprintf(gw->pin, sizeof(gw->pin), "%s", s->pin);
+	snprintf(gw->control, sizeof(gw->control), "%s/control.sock", gw->dir);
+	snprintf(gw->config, sizeof(gw->config), "%s/hardtack.yaml", gw->dir);
+	snprintf(gw->stderr_path, sizeof(gw->stderr_path), "%s/stderr.log", gw->dir);
+	snprintf(gw->access_path, sizeof(gw->access_path), "%s/access.log", gw->dir);
+	gw->plain = port_free();
+	gw->tls = port_free();
+	gw->tls2 = port_free();
+	gw->ipv6 = port_free();
+	gw->admin = port_free();
+	return gw;
+}
+
+static int notify_open(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	cr_assert_lt(strlen(path), sizeof(a.sun_path));
+	memcpy(a.sun_path, path, strlen(path));
+	cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0, "%s", path);
+	return fd;
+}
+
+static void daemon_exec(struct gw *gw, const char *notify, pid_t parent)
+{
+	int fd = open(gw->stderr_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(126);
+	dup2(fd, 2);
+	dup2(fd, 1);
+	setenv("NOTIFY_SOCKET", notify, 1);
+	signal(SIGPIPE, SIG_DFL);
+	execl(run_daemon(), run_daemon(), "-c", gw->config, (char *)NULL);
+	dprintf(2, "%s: %s\n", run_daemon(), strerror(errno));
+	_exit(127);
+}
+
+/* 1 ready, 0 ended before it was, -1 neither in time. */
+static int gw_ready(struct gw *gw, int fd)
+{
+	int64_t end = run_now_ms() + run_deadline_ms();
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	char buf[256];
+	int status;
+	ssize_t n;
+
+	while (run_now_ms() < end) {
+		if (poll(&p, 1, 50) > 0) {
+			n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+			if (n > 0 && text_has(buf, (size_t)n, "READY=1"))
+				return 1;
+		}
+		if (waitpid(gw->pid, &status, WNOHANG) == gw->pid) {
+			gw->exit_status = WIFEXITED(status) ? WEXITSTATUS(status)
+							    : -WTERMSIG(status);
+			gw->pid = 0;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+static void gw_show_log(struct gw *gw, const char *what)
+{
+	char *log = text_file(gw->stderr_path, NULL), *config = text_file(gw->config, NULL);
+
+	fprintf(stderr, "---- %s: %s\n%s\n---- its configuration\n%s----\n", run_test_name(), what,
+		log ? log : "", config ? config : "");
+	free(log);
+	free(config);
+}
+
+struct gw *gw_start(struct backend *be, const struct gw_spec *spec)
+{
+	static const struct gw_spec plain;
+	struct gw *gw = gw_new(spec ? spec : &plain);
+	char notify[160];
+	pid_t parent = getpid();
+	int fd, ready;
+
+	config_write(gw, be, spec ? spec : &plain);
+	snprintf(notify, sizeof(notify), "%s/notify", gw->dir);
+	fd = notify_open(notify);
+	gw->pid = fork();
+	cr_assert_geq(gw->pid, 0);
+	if (!gw->pid)
+		daemon_exec(gw, notify, parent);
+	ready = gw_ready(gw, fd);
+	close(fd);
+	if (ready == 1)
+		return gw;
+	if (ready == 0 && spec && spec->expect_failure)
+		return gw;
+	gw_show_log(gw, "did not become ready");
+	cr_assert_fail("hardtackd did not become ready (exit %d)", gw->exit_status);
+	return NULL;
+}
+
+void gw_terminate(struct gw *gw)
+{
+	if (gw->pid && !gw->draining)
+		kill(gw->pid, SIGTERM);
+	gw->draining = true;
+}
+
+int gw_end(struct gw *gw)
+{
+	int status = 0;
+	bool ended;
+
+	if (!gw->pid)
+		return gw->exit_status;
+	ended = e2e_wait(waitpid(gw->pid, &status, WNOHANG) == gw->pid);
+	if (!ended) {
+		gw_show_log(gw, "did not end on SIGTERM");
+		kill(gw->pid, SIGKILL);
+		waitpid(gw->pid, &status, 0);
+	}
+	gw->pid = 0;
+	gw->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+	return gw->exit_status;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	remove(path);
+	return 0;
+}
+
+void gw_stop(struct gw *gw)
+{
+	size_t len = 0, access_len = 0;
+	char *log, *access_log;
+	int code;
+
+	gw_terminate(gw);
+	code = gw_end(gw);
+	log = text_file(gw->stderr_path, &len);
+	access_log = text_file(gw->access_path, &access_len);
+	if (code || text_has(log, len, "Sanitizer") || text_has(log, len, "runtime error:"))
+		gw_show_log(gw, "ended badly");
+	cr_assert_eq(code, 0, "hardtackd's exit is %d", code);
+	cr_assert_not(text_has(log, len, "Sanitizer") || text_has(log, len, "runtime error:"),
+		      "a sanitizer report");
+	cr_assert_not(text_has(log, len, E2E_KEY), "the key is in the log");
+	cr_assert_not(access_log && text_has(access_log, access_len, E2E_KEY));
+	if (run_gate_on() || !access(gw->pin, F_OK))
+		nftw(gw->pin, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	if (!getenv("HT_E2E_KEEP"))
+		nftw(gw->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	free(log);
+	free(access_log);
+	free(gw);
+}
+
+bool gw_logged(struct gw *gw, const char *word)
+{
+	size_t len;
+	char *log = text_file(gw->stderr_path, &len);
+	bool has = log && text_has(log, len, word);
+
+	free(log);
+	return has;
+}
+
+long gw_status_kb(struct gw *gw, const char *field)
+{
+	char path[64], *text, *at;
+	long kb = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", gw->pid);
+	text = text_file(path, NULL);
+	at = text ? strstr(text, field) : NULL;
+	if (at)
+		kb = strtol(at + strlen(field) + 1, NULL, 10);
+	free(text);
+	cr_assert_gt(kb, 0, "no %s of the daemon", field);
+	return kb;
+}
+
+int gw_ctl(struct gw *gw, struct text *out, const char *command, const char *arg)
+{
+	const char *argv[] = {run_ctl(), "-s", gw->control, command, arg, NULL};
+
+	return run_command(out, argv);
+}
+
+int gw_admin(struct gw *gw, const char *path, struct text *body)
+{
+	struct client_options o = {.port = gw->admin};
+	struct client *c = client_open(&o);
+	struct response *r;
+	int status;
+
+	client_sendf(c, "GET %s HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n", path);
+	r = client_read(c);
+	status = r->status;
+	if (body) {
+		text_clear(body);
+		text_add(body, r->body ? r->body : "", r->body_kept);
+	}
+	client_close(c);
+	return status;
+}
+
+static bool sample_matches(const char *line, const char *name, const char *const *labels, int n)
+{
+	size_t len = strlen(name);
+
+	if (strncmp(line, name, len) || (line[len] != '{' && line[len] != ' '))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (!strstr(line, labels[i]))
+			return false;
+	return true;
+}
+
+double gw_metric(struct gw *gw, const char *name, ...)
+{
+	const char *labels[8];
+	struct text body = {0};
+	double sum = 0;
+	char *line, *save;
+	int n = 0;
+	va_list ap;
+
+	va_start(ap, name);
+	while (n < 8 && (labels[n] = va_arg(ap, const char *)))
+		n++;
+	va_end(ap);
+	cr_assert_eq(gw_admin(gw, "/metrics", &body), 200);
+	for (line = strtok_r(body.p, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (sample_matches(line, name, labels, n))
+			sum += strtod(strrchr(line, ' ') + 1, NULL);
+	text_free(&body);
+	return sum;
+}
+
+double gw_verdicts(struct gw *gw, const char *verdict, const char *action)
+{
+	char v[64], a[64];
+
+	snprintf(v, sizeof(v), "verdict=\"%s\"", verdict);
+	snprintf(a, sizeof(a), "action=\"%s\"", action);
+	return gw_metric(gw, "hardtack_verdicts_total", v, a, NULL);
+}
+
+double gw_hits(struct gw *gw)
+{
+	return run_gate_on() ? gw_metric(gw, "hardtack_verdicts_total", "where=\"kernel\"",
+					 "verdict=\"hit\"", "action=\"pass\"", NULL)
+			     : gw_verdicts(gw, "valid", "pass");
+}
+
+double gw_passed(struct gw *gw)
+{
+	return gw_verdicts(gw, "hit", "pass") + gw_verdicts(gw, "valid", "pass");
+}

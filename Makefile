@@ -70,12 +70,12 @@ FORCE:
 $(objs): $(O)/obj/%.o: %.c $(O)/.flags
 	$(call say,CC,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(flags) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(flags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(weak): $(O)/weak/%.o: %.c $(O)/.flags | $(skels:$(O)/%=$(O)/weak/%)
 	$(call say,WEAK,$<)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -DHT_WEAK -I$(O)/weak $(CPPFLAGS) $(CFLAGS) $(flags) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) -DHT_WEAK -I$(O)/weak $(flags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(O)/obj/user/offload.o $(call test_objs,bpf): | $(skels)
 
@@ -108,7 +108,7 @@ $(O)/tests/e2e: $(call test_objs,e2e)
 $(O)/tests/fuzz/%: tests/fuzz/%.c $(O)/libhardtack.a
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(flags) -fsanitize=fuzzer -MMD -MP -MF $@.d $(ldflags) -o $@ $^ $(libs)
+	$(Q)$(CC) $(flags) $(CFLAGS) -fsanitize=fuzzer -MMD -MP -MF $@.d $(ldflags) -o $@ $< $(O)/libhardtack.a $(libs)
 
 # ---- BPF ----
 $(O)/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/.setup
@@ -135,7 +135,7 @@ run: all
 # Each part is built, then run by scripts/test.sh, which adds up what passed.
 sanitized = $(if $(SAN),,+@$(MAKE) --no-print-directory SAN=address,undefined O=$(O)/san $(1))
 fuzz_build = +@$(MAKE) --no-print-directory CC=$(CLANG) SAN=address,undefined,fuzzer-no-link \
-	O=$(O)/fuzz CFLAGS='-O1 -g -Wno-error' fuzzers
+	O=$(O)/fuzz CFLAGS='-O1 -g -Wno-error -Wno-unknown-warning-option' fuzzers
 
 test: all tests
 	$(call sanitized,all tests)

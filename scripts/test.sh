@@ -1,0 +1,177 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Runs parts of the test suite one after the other, shows what each says, adds up their counts and
+# ends with one line: N passed, N failed, N skipped. It fails when anything failed, and with CI set
+# also when anything was skipped. It builds nothing: `make test` and its kin do that first.
+#
+# usage: [O=build] [FILTER=word] scripts/test.sh PART...
+# parts: lint unit bpf e2e vm fuzz=SECONDS
+# shellcheck disable=SC2317 # functions are called by name
+set -u
+cd "$(dirname "$0")/.." || exit 1
+export O=${O:-build}
+FILTER=${FILTER:-}
+counts='^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$'
+passed=0 failed=0 skipped=0
+failures=()
+child=
+
+work=$(mktemp -d)
+mkfifo "$work/pipe"
+finish() {
+	[ -z "$child" ] || kill "$child" 2>/dev/null
+	rm -rf "$work"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# run NAME TIMEOUT_S COMMAND...: the command ends with a line of counts. No such line, or a bad exit
+# without a failure, is itself one failure.
+run() {
+	local name=$1 limit=$2 status tee i p f s started=$SECONDS
+	shift 2
+	printf '\n== %s\n' "$name"
+	tee "$work/out" <"$work/pipe" &
+	tee=$!
+	timeout -k 10 "$limit" "$@" >"$work/pipe" 2>&1 &
+	child=$!
+	wait "$child"
+	status=$?
+	child=
+	# Something that was left behind may keep the pipe open: that is no reason to wait for ever.
+	for ((i = 0; i < 100; i++)); do
+		kill -0 "$tee" 2>/dev/null || break
+		sleep 0.05
+	done
+	kill "$tee" 2>/dev/null
+	wait "$tee"
+	read -r p f s < <(grep -E "$counts" "$work/out" | tail -n 1 | tr -dc '0-9 \n') || p=
+	if [ -z "$p" ]; then
+		echo "$name: ended with status $status and without counts"
+		p=0 f=1 s=0
+	elif [ "$status" != 0 ] && [ "$f" = 0 ]; then
+		echo "$name: ended with status $status"
+		f=1
+	fi
+	[ "$status" != 124 ] || echo "$name: took more than $limit s"
+	printf '== %s: %d passed, %d failed, %d skipped, %d s\n' \
+		"$name" "$p" "$f" "$s" $((SECONDS - started))
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+	[ "$f" = 0 ] || failures+=("$name")
+}
+
+# Criterion leaves skipped tests out of its summary and loses what a dying binary did not report, so
+# the counts are taken from its TAP report and its plan.
+criterion() {
+	local tap=$work/tap status
+	rm -f "$tap"
+	"$@" --tap="$tap" ${FILTER:+--filter "*$FILTER*"}
+	status=$?
+	[ -s "$tap" ] || return 1
+	awk '
+	/^1\.\./ { plan = substr($1, 4) }
+	/^ok - .*# SKIP/ { skipped++; sub(/^ok - /, ""); print "skipped: " $0; next }
+	/^ok - / { passed++ }
+	/^not ok - / { failed++ }
+	END {
+		lost = plan - passed - failed - skipped
+		if (lost > 0) print "lost: " lost " tests of the plan were not reported"
+		printf "%d passed, %d failed, %d skipped\n", passed, failed + lost, skipped
+	}' "$tap"
+	return "$status"
+}
+
+# One test per fuzzer. SECONDS are for all of them together, but at least 5 for each.
+fuzz() {
+	local seconds=$1 p=0 f=0 name each
+	local -a fuzzers=()
+	for name in tests/fuzz/fuzz_*.c; do
+		[ ! -e "$name" ] || fuzzers+=("$(basename "$name" .c)")
+	done
+	if [ ${#fuzzers[@]} = 0 ]; then
+		echo 'there are no fuzzers yet'
+		echo '0 passed, 0 failed, 0 skipped'
+		return
+	fi
+	each=$((seconds / ${#fuzzers[@]}))
+	[ "$each" -ge 5 ] || each=5
+	for name in "${fuzzers[@]}"; do
+		local corpus=$O/fuzz/corpus/$name seeds=tests/fuzz/corpus/$name
+		mkdir -p "$corpus"
+		[ -d "$seeds" ] || seeds=
+		# shellcheck disable=SC2086 # no word when there are no seeds
+		if "$O/fuzz/tests/fuzz/$name" -max_total_time="$each" -timeout=10 -rss_limit_mb=1024 \
+			-max_len=20000 -artifact_prefix="$O/fuzz/$name-" "$corpus" $seeds \
+			>"$work/fuzz" 2>&1; then
+			p=$((p + 1))
+			echo "$name: $(grep '^Done' "$work/fuzz")"
+		else
+			f=$((f + 1))
+			tail -n 40 "$work/fuzz"
+			echo "$name: failed; the input is in $O/fuzz/$name-*"
+		fi
+	done
+	echo "$p passed, $f failed, 0 skipped"
+	[ "$f" = 0 ]
+}
+
+# `make test SAN=...` has O=build/san: what is run there is sanitized already.
+sanitized() { [ "$(basename "$O")" != san ] && [ -x "$O/san/tests/$1" ]; }
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+export work FILTER
+export -f criterion fuzz
+
+# The same suite with the verdict in the kernel and in the daemon; what reached the backends must be
+# the same bytes. Then once more sanitized.
+e2e() {
+	local record=$O/e2e-record
+	rm -rf "$record"
+	mkdir -p "$record/require" "$record/off"
+	HT_GATE=require HARDTACKD=$O/hardtackd HT_RECORD=$record/require \
+		run 'e2e, gate required' 600 "$O/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
+	HT_GATE=off HARDTACKD=$O/hardtackd HT_RECORD=$record/off \
+		run 'e2e, gate off' 600 "$O/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
+	run 'e2e, same bytes at the backends' 60 \
+		tests/e2e/compare.sh "$record/require" "$record/off"
+	if sanitized e2e; then
+		HT_GATE=auto HARDTACKD=$O/san/hardtackd \
+			run 'e2e, sanitized' 600 "$O/san/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
+	fi
+}
+
+for part in "$@"; do
+	case $part in
+	lint) run lint 120 scripts/lint.sh ;;
+	unit)
+		run unit 300 bash -c 'criterion "$@"' -- "$O/tests/unit"
+		! sanitized unit || run 'unit, sanitized' 300 bash -c 'criterion "$@"' -- \
+			"$O/san/tests/unit"
+		;;
+	bpf)
+		run bpf 300 bash -c 'criterion "$@"' -- "$O/tests/bpf" -j1
+		run 'bpf, weakened' 300 bash -c 'criterion "$@"' -- "$O/tests/bpf-weak" -j1
+		;;
+	e2e) e2e ;;
+	vm)
+		printf '\n== vm\n'
+		echo 'test-vm: tests on other kernels in virtual machines are not built yet; nothing counted'
+		;;
+	fuzz=*) run fuzz $((${part#fuzz=} + 300)) bash -c "fuzz ${part#fuzz=}" ;;
+	*)
+		echo "test.sh: no such part: $part" >&2
+		exit 2
+		;;
+	esac
+done
+
+echo
+[ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"
+status=0
+[ "$failed" = 0 ] || status=1
+if [ -n "${CI:-}" ] && [ "$skipped" != 0 ]; then
+	echo 'nothing may be skipped where CI is set'
+	status=1
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $status

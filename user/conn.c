@@ -552,8 +552,8 @@ void ht_conn_error(struct ht_conn *c, int status, const char *why)
 		return;
 	}
 	ht_buf_pack(out); /* an interim answer may still be on its way */
-	out->end += (uint32_t)ht_http_write_error(status, why, keep, x->head,
-						  out->data + out->end, ht_buf_room(out));
+	out->end += (uint32_t)ht_http_write_error(status, why, keep, x->head, out->data + out->end,
+						  ht_buf_room(out));
 	x->raw = x->raw_end = out->end;
 	x->status = status;
 	x->answer = HT_ANSWER_DONE;

@@ -200,13 +200,13 @@ struct ht_conn {
 	struct ht_conn *prev, *next;
 	struct ht_tls tls;
 	enum ht_phase phase;
-	bool served;	/* at least one exchange is behind it */
-	bool pinned;	/* the backend connection is this client's alone (NTLM) */
-	bool shut;	/* tunnel: our side towards the client is closed */
+	bool served;	   /* at least one exchange is behind it */
+	bool pinned;	   /* the backend connection is this client's alone (NTLM) */
+	bool shut;	   /* tunnel: our side towards the client is closed */
 	bool shut_backend; /* tunnel: and towards the backend */
-	bool cut;	/* TLS: no goodbye, so that the client can tell */
-	bool verified;	/* a client certificate was shown and verified */
-	bool eof;	/* the client's side is */
+	bool cut;	   /* TLS: no goodbye, so that the client can tell */
+	bool verified;	   /* a client certificate was shown and verified */
+	bool eof;	   /* the client's side is */
 	uint64_t id;
 	union {
 		struct sockaddr sa;

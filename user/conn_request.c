@@ -657,7 +657,8 @@ static void piece_sent(struct ht_conn *c)
 static void request_broken(struct ht_conn *c, int err)
 {
 	if (err != -EPIPE && err != -ECONNRESET) {
-		ht_log_limited(LOG_ERR, "msg=\"sending to a backend failed\" upstream=%s error=\"%s\"",
+		ht_log_limited(LOG_ERR,
+			       "msg=\"sending to a backend failed\" upstream=%s error=\"%s\"",
 			       c->x.upstream, strerror(-err));
 		ht_conn_error(c, 502, "backend connection lost");
 		return;

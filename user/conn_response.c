@@ -11,8 +11,8 @@
 
 #define HT_FRONT 4096 /* room in front: a rewritten head may be longer than the original */
 #define HT_GROWTH (HT_ARENA + 256) /* room behind, for what doesn't fit in front */
-#define HT_TAIL 16 /* CRLF and the last chunk */
-#define HT_ARENA_LOW 2048 /* no Set-Cookie line of ours is longer */
+#define HT_TAIL 16		   /* CRLF and the last chunk */
+#define HT_ARENA_LOW 2048	   /* no Set-Cookie line of ours is longer */
 
 /* ---- signing ---- */
 
@@ -75,8 +75,7 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 		signing_failed(c, &cookie, "not signed: the client can't be bound");
 		return;
 	}
-	ws->extras[a->nextras++] =
-		(struct ht_http_extra){.line = {line, len}, .after = index};
+	ws->extras[a->nextras++] = (struct ht_http_extra){.line = {line, len}, .after = index};
 	a->used += len;
 }
 
@@ -269,7 +268,8 @@ static int response_interim(struct ht_conn *c)
 static int response_switch(struct ht_conn *c)
 {
 	struct ht_exchange *x = &c->x;
-	struct ht_http_reply reply = {.client_minor = x->minor, .keep_alive = true, .upgrade = true};
+	struct ht_http_reply reply = {
+		.client_minor = x->minor, .keep_alive = true, .upgrade = true};
 	uint32_t from = x->raw, to = x->raw_end;
 	int n;
 
@@ -383,8 +383,8 @@ static void response_process(struct ht_conn *c)
 {
 	struct ht_exchange *x = &c->x;
 
-	while (c->phase == HT_PHASE_EXCHANGE && x->answer != HT_ANSWER_DONE && x->raw < x->raw_end &&
-	       !ht_buf_len(&c->out)) {
+	while (c->phase == HT_PHASE_EXCHANGE && x->answer != HT_ANSWER_DONE &&
+	       x->raw < x->raw_end && !ht_buf_len(&c->out)) {
 		if (x->answer == HT_ANSWER_BODY) {
 			response_body(c);
 			continue;

@@ -36,7 +36,7 @@ struct ht_daemon {
 	char gate_why[512], ktls_why[256];
 	bool ktls;
 	int signal_fd, flush_fd;
-	uint64_t evicted_at_ms;  /* when the evictions were counted last */
+	uint64_t evicted_at_ms;	 /* when the evictions were counted last */
 	uint64_t drain_until_ms; /* 0 = serving */
 };
 
@@ -128,8 +128,8 @@ static int load_listeners(struct ht_daemon *d, struct ht_diag *diag)
 	if (!g->listeners)
 		return -ENOMEM;
 	for (size_t i = 0; i < c->nlisteners; i++)
-		g->listeners[i] = (struct ht_listener){
-			.config = &c->listeners[i], .index = i, .unix_fd = -1};
+		g->listeners[i] =
+			(struct ht_listener){.config = &c->listeners[i], .index = i, .unix_fd = -1};
 	for (size_t i = 0; !err && i < c->nlisteners; i++) {
 		const struct ht_tls_params p = {
 			.listener = &c->listeners[i],
@@ -158,8 +158,7 @@ static int load(struct ht_daemon *d, const char *file)
 	}
 	d->gateway.config = d->config;
 	ht_config_warnings(d->config, print_warning, d->config);
-	d->ktls = d->config->ktls != HT_OFF &&
-		  !ht_tls_ktls_probe(d->ktls_why, sizeof(d->ktls_why));
+	d->ktls = d->config->ktls != HT_OFF && !ht_tls_ktls_probe(d->ktls_why, sizeof(d->ktls_why));
 	if (d->config->ktls == HT_OFF)
 		snprintf(d->ktls_why, sizeof(d->ktls_why), "ktls: off is configured");
 	err = ht_keyring_load(d->config, &ring, &diag);
@@ -244,12 +243,13 @@ static int open_gate(struct ht_daemon *d)
 	if (ht_offload_open(&p, &g->offload, d->gate_why, sizeof(d->gate_why)))
 		return fail("gate: require, but the gate can't be had", d->gate_why);
 	if (!ht_offload_on(g->offload)) {
-		ht_log(c->gate == HT_OFF ? LOG_INFO : LOG_WARNING, "msg=\"gate\" state=off reason=\"%s\"",
-		       d->gate_why);
+		ht_log(c->gate == HT_OFF ? LOG_INFO : LOG_WARNING,
+		       "msg=\"gate\" state=off reason=\"%s\"", d->gate_why);
 		return 0;
 	}
 	bytes = ht_offload_token_bytes(g->offload, &cpus);
-	ht_log(LOG_INFO, "msg=\"gate\" state=on pin=%s tokens=%u token_map_bytes=%zu possible_cpus=%u",
+	ht_log(LOG_INFO,
+	       "msg=\"gate\" state=on pin=%s tokens=%u token_map_bytes=%zu possible_cpus=%u",
 	       c->bpf_pin ? c->bpf_pin : "none", c->tokens.max, bytes, cpus);
 	return 0;
 }

@@ -80,7 +80,7 @@ static void ht_digest_text(EVP_MD_CTX *md, const char *text)
 }
 
 /* What a token is for, the same after a restart: site, cookie, sibling, profile, key, binding. */
-static int ht_rule_id(const struct ht_site_config *s, const struct ht_rule_config *r, __u64 *ret)
+static int ht_rule_id(const struct ht_site_config *s, const struct ht_rule_config *r, uint64_t *ret)
 {
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	unsigned char digest[EVP_MAX_MD_SIZE];
@@ -156,6 +156,7 @@ static const char *ht_policy_add(struct ht_policy_site *p, const struct ht_site_
 {
 	size_t n = p->nrules;
 	struct ht_rule *rule = &p->gate.rule[n];
+	uint64_t id;
 	int bind;
 
 	if (n == HT_RULES_MAX)
@@ -165,8 +166,9 @@ static const char *ht_policy_add(struct ht_policy_site *p, const struct ht_site_
 	bind = ht_policy_bind(p, r);
 	if (bind < 0)
 		return "a site has 4 different bindings at the most; let some cookies share one";
-	if (ht_rule_id(s, r, &rule->id))
+	if (ht_rule_id(s, r, &id))
 		return "out of memory";
+	rule->id = id;
 	rule->bind = bind;
 	rule->key = r->key_index;
 	rule->flags = HT_RULE_MISSING_CUTS | (r->mode == HT_MODE_REPORT ? HT_RULE_REPORT : 0);
@@ -566,7 +568,7 @@ static void ht_canon_field(struct ht_canon *c, const char *p, size_t len)
 		const char *semi = memchr(p, ';', len);
 		size_t n = semi ? (size_t)(semi - p) : len;
 
-		ht_canon_pair(c, (struct ht_str){ p, n }, blank);
+		ht_canon_pair(c, (struct ht_str){p, n}, blank);
 		if (!semi)
 			return;
 		p += n + 1;

@@ -17,7 +17,7 @@ struct ht_tls_ctx;
 
 struct ht_tls_params {
 	const struct ht_listener_config *listener; /* with a tls block */
-	bool ktls; /* offer kernel TLS; see ht_tls_ktls_probe() */
+	bool ktls;				   /* offer kernel TLS; see ht_tls_ktls_probe() */
 	/* Must a client that asks for this name show a certificate with a subject? */
 	bool (*needs_subject)(void *arg, struct ht_str sni);
 	void *arg;
@@ -66,7 +66,7 @@ void ht_tls_close(struct ht_tls *t); /* frees; the fd stays the caller's */
 struct ht_tls_info {
 	const char *version; /* "TLSv1.3", static */
 	bool tls13, ktls_tx, ktls_rx, resumed;
-	bool verified;	     /* a client certificate was shown and verified */
+	bool verified; /* a client certificate was shown and verified */
 };
 void ht_tls_info(const struct ht_tls *t, struct ht_tls_info *ret);
 

@@ -232,8 +232,10 @@ int ht_backend_connected(struct ht_backend *b)
 	if (b->source.error)
 		return -ECONNRESET;
 	if (!ht_gate_admitted(&b->gate)) {
-		ht_log_limited(LOG_ERR, "msg=\"the gate did not admit a backend connection\" "
-					"upstream=%s", b->upstream->text);
+		ht_log_limited(LOG_ERR,
+			       "msg=\"the gate did not admit a backend connection\" "
+			       "upstream=%s",
+			       b->upstream->text);
 		return -EACCES;
 	}
 	return 0;

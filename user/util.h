@@ -20,7 +20,7 @@
 #define HT_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define HT_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define HT_MAX(a, b) ((a) > (b) ? (a) : (b))
-#define ht_container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ht_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
 #define _printf_(f, a) __attribute__((format(printf, f, a)))

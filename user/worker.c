@@ -65,8 +65,8 @@ static uint16_t get_port(const struct ht_addr *a)
 static int listen_tcp(struct ht_listener *l)
 {
 	struct ht_addr addr = l->config->addr;
-	_cleanup_close_ int fd =
-		socket(addr.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	_cleanup_close_ int fd = socket(addr.sa.sa_family,
+					SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int err;
 
 	if (fd < 0)

@@ -73,7 +73,7 @@ int ht_workspace_open(struct ht_workspace *ws, struct ht_gateway *g, struct ht_s
 	if (RAND_bytes(prefix, sizeof(prefix)) != 1)
 		return -EIO;
 	for (size_t i = 0; i < sizeof(prefix); i++)
-		snprintf(ws->request_id + 2 * i, 3, "%02x", prefix[i]);
+		snprintf(ws->id_prefix + 2 * i, 3, "%02x", prefix[i]);
 	ws->upstreams = calloc(g->config->nsites, sizeof(*ws->upstreams));
 	if (!ws->upstreams)
 		return -ENOMEM;

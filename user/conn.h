@@ -73,7 +73,7 @@ struct ht_workspace {
 	struct ht_conn *conns;
 	size_t nconns;
 	uint64_t next_id;
-	char request_id[33]; /* the first half is random, the second one counts */
+	char id_prefix[17]; /* X-Request-ID: half of it is random, half of it counts */
 	uint64_t request_count;
 	/* scratch, good for one call */
 	struct ht_http_request request;
@@ -153,8 +153,10 @@ struct ht_exchange {
 	bool body_complete; /* the client has sent all of it */
 	bool chunked_once;  /* a size line has been sent */
 	bool fresh;	    /* a pooled connection died under us: no other pooled one */
-	bool judged, canonical, counted;
-	bool timed_out;
+	bool judged;	    /* by us: what stands in conn.head is what may pass */
+	bool canonical;	    /* rewritten after a refusal; there is no second time */
+	bool counted;	    /* its cookies are in the metrics */
+	bool timed_out;	    /* an upstream took too long to connect */
 
 	/* the answer */
 	enum ht_answer answer;
@@ -241,12 +243,6 @@ ssize_t ht_conn_read(struct ht_conn *c);
 
 /* Writes what c->out holds. True when nothing is left of it; false also when c is gone. */
 bool ht_conn_flush(struct ht_conn *c);
-
-/* Bytes that the client has to be sent. */
-static inline size_t ht_conn_unsent(const struct ht_conn *c)
-{
-	return c->out.end - c->out.start;
-}
 
 /* The only way from one phase to another. */
 void ht_conn_enter(struct ht_conn *c, enum ht_phase phase);

@@ -18,7 +18,7 @@ static void request_id(struct ht_workspace *ws, char *ret)
 	static const char digits[] = "0123456789abcdef";
 	uint64_t n = ++ws->request_count;
 
-	memcpy(ret, ws->request_id, 16);
+	memcpy(ret, ws->id_prefix, 16);
 	for (size_t i = 32; i > 16; n >>= 4)
 		ret[--i] = digits[n & 15];
 	ret[32] = 0;

@@ -587,9 +587,9 @@ void ht_policy_canonicalize(char *head, size_t *len)
 	if (*len > HT_HEAD_MAX)
 		return;
 	while (in < *len) {
-		char *nl = memchr(head + in, '\n', *len - in);
-		size_t n = nl ? (size_t)(nl - head) + 1 - in : *len - in;
-		size_t eol = n >= 2 && nl && nl[-1] == '\r' ? 2 : nl ? 1 : 0;
+		char *crlf = memmem(head + in, *len - in, "\r\n", 2);
+		size_t n = crlf ? (size_t)(crlf - head) + 2 - in : *len - in;
+		size_t eol = crlf ? 2 : 0;
 
 		if (ht_is_cookie_line(head + in, n)) {
 			ht_canon_field(&c, head + in + 7, n - 7 - eol);
@@ -601,8 +601,9 @@ void ht_policy_canonicalize(char *head, size_t *len)
 				memcpy(head + out + 7 + c.n, "\r\n", 2);
 				out += 7 + c.n + 2;
 			}
-			memmove(head + out, "\r\n", 2);
-			out += 2;
+			n = *len - in;
+			memmove(head + out, head + in, n);
+			out += n;
 		} else {
 			memmove(head + out, head + in, n);
 			out += n;

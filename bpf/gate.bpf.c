@@ -51,15 +51,17 @@ static __always_inline void count(__u32 what, __u64 n)
 		__sync_fetch_and_add(c, n);
 }
 
+/* One for each rule. */
 static __always_inline void count_bits(__u32 what, __u16 bits)
 {
-	__u32 n = 0, i;
+	__u64 n = bits;
 
 	if (!bits)
 		return;
-	for (i = 0; i < HT_RULES_MAX; i++)
-		n += bits >> i & 1;
-	count(what, n);
+	n = (n & 0x5555) + (n >> 1 & 0x5555);
+	n = (n & 0x3333) + (n >> 2 & 0x3333);
+	n = (n & 0x0f0f) + (n >> 4 & 0x0f0f);
+	count(what, (n + (n >> 8)) & 0x1f);
 }
 
 /* ---- admission ---- */
@@ -138,73 +140,81 @@ static __always_inline int withhold(struct run *r, enum ht_verdict verdict, __u3
 
 /* ---- digests ---- */
 
-/* Up to 64 bytes of the message into the hash: st->sip_off moves, st->sip_len shrinks. */
+/* Whole words of up to 64 bytes of the message into the hash; moves *off, shrinks *len. */
+static __always_inline void sip_words(struct ht_sip *s, struct run *r, __u32 *off, __u32 *len)
+{
+	const __u8 *data = r->msg->data, *end = r->msg->data_end;
+	__u32 k;
+
+	for (k = 0; k < 8 && *len >= 8; k++) {
+		ht_sip_word(s, ht_load(&r->st->head, data, end, *off));
+		*off += 8;
+		*len -= 8;
+	}
+}
+
 static long sip_step(__u32 i, struct run *r)
 {
 	struct ht_sock *st = r->st;
-	const __u8 *data = r->msg->data, *end = r->msg->data_end;
 	struct ht_sip s = st->sip;
-	__u32 off = st->sip_off, len = st->sip_len, k;
 
-	for (k = 0; k < 8 && len >= 8; k++) {
-		ht_sip_word(&s, ht_load(&st->head, data, end, off));
-		off += 8;
-		len -= 8;
-	}
+	sip_words(&s, r, &st->sip_off, &st->sip_len);
 	st->sip = s;
-	st->sip_off = off;
-	st->sip_len = len;
-	return len < 8;
+	return st->sip_len < 8;
 }
 
 /* The bytes [off, off + len) and SipHash's last word; `total` is the length hashed so far. */
-static __always_inline void sip_text(struct run *r, __u32 off, __u32 len, __u32 total)
+static __always_inline void sip_text(struct ht_sip *s, struct run *r, __u32 off, __u32 len,
+				     __u32 total)
 {
 	struct ht_sock *st = r->st;
-	const __u8 *data, *end;
 	__u64 tail = 0;
 
-	st->sip_off = off;
-	st->sip_len = len;
-	if (len <= 64)
-		sip_step(0, r);
-	else
+	total += len;
+	if (len <= 64) {
+		sip_words(s, r, &off, &len);
+	} else {
+		st->sip = *s;
+		st->sip_off = off;
+		st->sip_len = len;
 		bpf_loop(HT_HEAD_MAX / 64, sip_step, r, 0);
-	data = r->msg->data;
-	end = r->msg->data_end;
-	if (st->sip_len)
-		tail = ht_load(&st->head, data, end, st->sip_off) &
-		       ((1ULL << (8 * (st->sip_len & 7))) - 1);
-	ht_sip_word(&st->sip, tail | (__u64)(total + len) << 56);
+		*s = st->sip;
+		off = st->sip_off;
+		len = st->sip_len;
+	}
+	if (len)
+		tail = ht_load(&st->head, r->msg->data, r->msg->data_end, off) &
+		       ((1ULL << (8 * (len & 7))) - 1);
+	ht_sip_word(s, tail | (__u64)total << 56);
 }
 
 static __always_inline void session_key(struct run *r, const struct ht_rule *rule, __u64 bind_lo,
 					__u64 bind_hi, const struct ht_occ *o,
 					struct ht_token_key *ret)
 {
-	struct ht_sip *s = &r->st->sip;
+	struct ht_sip s;
 
-	ht_sip_init(s, r->st->keys.key, 1);
-	ht_sip_word(s, rule->id);
-	ht_sip_word(s, bind_lo);
-	ht_sip_word(s, bind_hi);
-	sip_text(r, o->val, o->val_len, 24);
-	ret->lo = ht_sip_final(s, 1);
-	ret->hi = ht_sip_final_hi(s);
+	ht_sip_init(&s, r->st->keys.key, 1);
+	ht_sip_word(&s, rule->id);
+	ht_sip_word(&s, bind_lo);
+	ht_sip_word(&s, bind_hi);
+	sip_text(&s, r, o->val, o->val_len, 24);
+	ret->lo = ht_sip_final(&s, 1);
+	ret->hi = ht_sip_final_hi(&s);
 }
 
 static __always_inline __u64 token_tag(struct run *r, const struct ht_token_key *key, __u32 key_gen,
 				       __u32 global_gen, const struct ht_occ *o)
 {
-	struct ht_sip *s = &r->st->sip;
+	struct ht_sip s;
 	__u64 tag;
 
-	ht_sip_init(s, r->st->keys.tag, 0);
-	ht_sip_word(s, key->lo);
-	ht_sip_word(s, key->hi);
-	ht_sip_word(s, key_gen | (__u64)global_gen << 32);
-	sip_text(r, o->val, o->val_len, 24);
-	tag = ht_sip_final(s, 0);
+	ht_sip_init(&s, r->st->keys.tag, 0);
+	ht_sip_word(&s, key->lo);
+	ht_sip_word(&s, key->hi);
+	ht_sip_word(&s, key_gen | (__u64)global_gen << 32);
+	sip_text(&s, r, o->val, o->val_len, 24);
+	tag = ht_sip_final(&s, 0);
 	return tag ? tag : 1; /* 0 marks an unused tag */
 }
 
@@ -306,8 +316,6 @@ static long judge_rule(__u32 i, struct run *r)
 	__u16 bit;
 	int report;
 
-	if (i >= r->pol->nrules)
-		return 1;
 	HT_BOUND(rule_index, HT_RULES_MAX - 1);
 	bit = 1 << rule_index;
 	if (!(st->head.present & bit))
@@ -461,7 +469,7 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 		return withhold(r, HT_VERDICT_REFUSED, HT_REASON_STEPS);
 
 	if (st->head.present)
-		bpf_loop(HT_RULES_MAX, judge_rule, r, 0);
+		bpf_loop(r->pol->nrules, judge_rule, r, 0);
 	slot->hit = st->hit;
 	slot->forged = st->forged;
 	slot->missing = st->missing;

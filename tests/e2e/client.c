@@ -64,16 +64,25 @@ static int tcp_open(const struct client_options *o)
 	return fd;
 }
 
+/* What tests that don't care use; HT_TLS=1.2 or 1.3 says. 0 = any. */
+static int tls_version(void)
+{
+	const char *v = getenv("HT_TLS");
+
+	return !v ? 0 : !strcmp(v, "1.2") ? TLS1_2_VERSION : TLS1_3_VERSION;
+}
+
 static bool tls_open(struct client *c, const struct client_options *o)
 {
+	int version = o->version ? o->version : tls_version();
 	char path[512];
 	unsigned char alpn[64];
 	size_t len;
 
 	c->ctx = SSL_CTX_new(TLS_client_method());
-	if (o->version) {
-		SSL_CTX_set_min_proto_version(c->ctx, o->version);
-		SSL_CTX_set_max_proto_version(c->ctx, o->version);
+	if (version) {
+		SSL_CTX_set_min_proto_version(c->ctx, version);
+		SSL_CTX_set_max_proto_version(c->ctx, version);
 	}
 	if (o->cert) {
 		snprintf(path, sizeof(path), "%s/%s.pem", run_dir(), o->cert);

@@ -97,7 +97,7 @@ static void config_sites(struct text *c, struct backend *be, const struct gw_spe
 
 static void config_write(struct gw *gw, struct backend *be, const struct gw_spec *s)
 {
-	const char *gate = s->gate ? s->gate : getenv("HT_GATE");
+	const char *gate = s->gate ? s->gate : getenv("HT_GATE"), *ktls = getenv("HT_KTLS");
 	struct text c = {0};
 
 	text_addf(&c, "listeners:\n  - address: 127.0.0.1:%d\n", gw->plain);
@@ -116,6 +116,8 @@ static void config_write(struct gw *gw, struct backend *be, const struct gw_spec
 	if (s->top)
 		text_addf(&c, "%s", s->top);
 	text_addf(&c, "gate: %s\n", gate && *gate ? gate : "auto");
+	if (ktls)
+		text_addf(&c, "ktls: %s\n", ktls);
 	text_addf(&c, "bpf: { pin: %s }\n", gw->pin);
 	text_addf(&c, "workers: %d\n", s->workers ? s->workers : 1);
 	text_addf(&c, "access-log: { format: json, to: access.log }\n");

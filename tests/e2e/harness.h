@@ -28,6 +28,7 @@ const char *run_dir(void);	 /* certificates live here: edge, other, ca, alice, .
 int run_deadline_ms(void);	 /* how long to wait for what must come */
 bool run_gate_on(void);		 /* GATE asks for the kernel and BPF can be had */
 bool run_sanitized(void);	 /* hardtackd was built with a sanitizer */
+bool run_small(void);		 /* HT_SCALE=small: fewer requests, smaller bodies, same checks */
 const char *run_test_name(void); /* suite.test */
 bool run_have_bpf(void);
 void run_make_certificates(void);    /* main() only */

@@ -16,7 +16,7 @@ TestSuite(stress, .timeout = 600);
 #define THREADS 8
 #define PER_THREAD 25
 #define CONNS (THREADS * PER_THREAD)
-#define ROUNDS 50 /* CONNS * ROUNDS = 10,000 requests */
+#define ROUNDS (run_small() ? 2 : 50) /* CONNS * ROUNDS = 10,000 requests */
 
 enum kind { VALID, FORGED, MISSING, STOLEN, KINDS };
 
@@ -175,7 +175,7 @@ Test(stress, ten_thousand_mixed_requests_over_200_connections)
 
 /* ---- big bodies at flat memory ---- */
 
-#define BIG (100ull << 20)
+#define BIG ((run_small() ? 3ull : 100ull) << 20)
 
 static void handle_big(struct bconn *c, struct breq *r)
 {
@@ -254,7 +254,7 @@ Test(stress, hundred_megabytes_both_ways_tls)
 
 /* ---- memory at rest ---- */
 
-#define IDLE 500
+#define IDLE 500 /* at most */
 
 Test(stress, idle_tls_connection_takes_at_most_40_kb)
 {
@@ -262,6 +262,7 @@ Test(stress, idle_tls_connection_takes_at_most_40_kb)
 	struct backend *be = backend_start(NULL);
 	struct gw *gw;
 	static struct client *c[IDLE];
+	int n = run_small() ? 100 : IDLE;
 	long before, grown;
 
 	fds_allow(4096);
@@ -275,18 +276,17 @@ Test(stress, idle_tls_connection_takes_at_most_40_kb)
 	}
 	cr_assert(e2e_wait(gw_metric(gw, "hardtack_connections", "side=\"client\"", NULL) == 0));
 	before = gw_status_kb(gw, "VmRSS:");
-	for (int i = 0; i < IDLE; i++) {
+	for (int i = 0; i < n; i++) {
 		c[i] = client_tls(gw);
 		cr_assert_eq(client_get(c[i], "/", "Cookie: a=b\r\n")->status, 200);
 	}
 	cr_expect(e2e_wait(gw_metric(gw, "hardtack_connections", "side=\"client\"",
-				     "state=\"idle\"", NULL) == IDLE));
+				     "state=\"idle\"", NULL) == n));
 	grown = gw_status_kb(gw, "VmRSS:") - before;
-	printf("memory: %.1f KB for an idle TLS connection (%d of them)\n", (double)grown / IDLE,
-	       IDLE);
+	printf("memory: %.1f KB for an idle TLS connection (%d of them)\n", (double)grown / n, n);
 	if (!run_sanitized())
-		cr_expect_leq(grown, 40L * IDLE, "%ld KB for %d", grown, IDLE);
-	for (int i = 0; i < IDLE; i++)
+		cr_expect_leq(grown, 40L * n, "%ld KB for %d", grown, n);
+	for (int i = 0; i < n; i++)
 		client_close(c[i]);
 	gw_stop(gw);
 	backend_stop(be);
@@ -343,7 +343,7 @@ Test(stress, more_sessions_than_the_map_holds)
 	struct gw *gw = gw_start(be, &(struct gw_spec){.tokens = "{ max: 500 }"});
 	struct client *c = client_plain(gw);
 	struct text all = {0};
-	int n = 4000, live;
+	int n = run_small() ? 1500 : 4000, live;
 	json_t *j;
 
 	for (int i = 0; i < n; i++) {

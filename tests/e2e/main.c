@@ -6,10 +6,14 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/hooks.h>
+#include <net/if.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -38,6 +42,23 @@ static size_t skips_show(void)
 	return n;
 }
 
+/*
+ * A network of our own, where nobody else's listeners are: ports are shared with SO_REUSEPORT, and
+ * two runs side by side would answer each other's clients.
+ */
+static int own_network(void)
+{
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	int fd, err;
+
+	if (unshare(CLONE_NEWNET))
+		return -1;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	err = fd < 0 ? -1 : ioctl(fd, SIOCSIFFLAGS, &lo);
+	close(fd);
+	return err;
+}
+
 int main(int argc, char **argv)
 {
 	char dir[] = "/tmp/ht-e2e-XXXXXX", pid[16];
@@ -48,6 +69,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s: no daemon to test; HARDTACKD says which\n", run_daemon());
 		return 1;
 	}
+	if (own_network())
+		perror("no network namespace; running in the machine's own");
 	if (!mkdtemp(dir)) {
 		perror(dir);
 		return 1;

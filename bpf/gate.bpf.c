@@ -41,18 +41,24 @@ struct run {
 	struct ht_sock *st;
 	struct ht_slot *slot;
 	struct ht_policy *pol;
+	struct ht_counters *counters;
 };
 
-static __always_inline void count(__u32 what, __u64 n)
+static __always_inline struct ht_counters *counters_here(void)
 {
-	__u64 *c = bpf_map_lookup_elem(&counters, &what);
+	__u32 only = 0;
 
-	if (c)
-		__sync_fetch_and_add(c, n);
+	return bpf_map_lookup_elem(&counters, &only);
+}
+
+/* Atomic, since another thread's run may preempt ours on the same CPU. */
+static __always_inline void count(__u64 *what, __u64 n)
+{
+	__sync_fetch_and_add(what, n);
 }
 
 /* One for each rule. */
-static __always_inline void count_bits(__u32 what, __u16 bits)
+static __always_inline void count_bits(__u64 *what, __u16 bits)
 {
 	__u64 n = bits;
 
@@ -69,13 +75,14 @@ static __always_inline void count_bits(__u32 what, __u16 bits)
 SEC("sockops")
 int admit(struct bpf_sock_ops *ops)
 {
+	struct ht_counters *counters = counters_here();
 	struct ht_slot *slot;
 	struct ht_sock *st;
 	__u64 cookie;
 	__u32 index;
 	long err;
 
-	if (ops->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || !ops->sk)
+	if (ops->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || !ops->sk || !counters)
 		return 1;
 	st = bpf_sk_storage_get(&socks, ops->sk, NULL, 0);
 	if (!st)
@@ -89,25 +96,31 @@ int admit(struct bpf_sock_ops *ops)
 	err = bpf_sock_hash_update(ops, &gated, &cookie, WEAK(DISPLACE) ? BPF_ANY : BPF_NOEXIST);
 	if (!err || WEAK(ADMIT))
 		WRITE(slot->admitted, st->nonce);
-	count(err ? HT_COUNT_NOT_ADMITTED : HT_COUNT_ADMITTED, 1);
+	count(err ? &counters->not_admitted : &counters->admitted, 1);
 	return 1;
 }
 
 /* ---- outcomes ---- */
 
-static __always_inline void answer(struct ht_slot *slot, enum ht_verdict verdict, __u32 reason)
+static __always_inline void answer(struct run *r, enum ht_verdict verdict, __u64 reason)
 {
-	WRITE(slot->reason, reason);
-	WRITE(slot->verdict, verdict);
-	slot->runs++;
-	if (reason)
-		count(HT_COUNT_REASON + reason, 1);
+	WRITE(r->slot->reason, reason);
+	WRITE(r->slot->verdict, verdict);
+	r->slot->runs++;
+	if (reason && reason < HT_REASON_MAX)
+		count(&r->counters->reason[reason], 1);
 }
 
-static __always_inline int drop(struct ht_sock *st, struct ht_slot *slot, __u32 reason)
+static __always_inline int pass(struct run *r)
 {
-	st->state = HT_SOCK_DEAD;
-	answer(slot, HT_VERDICT_DROP, reason);
+	answer(r, HT_VERDICT_PASS, 0);
+	return SK_PASS;
+}
+
+static __always_inline int drop(struct run *r, __u32 reason)
+{
+	r->st->state = HT_SOCK_DEAD;
+	answer(r, HT_VERDICT_DROP, reason);
 	return SK_DROP;
 }
 
@@ -133,8 +146,8 @@ static __always_inline long pull(struct sk_msg_md *msg, __u32 size)
 static __always_inline int withhold(struct run *r, enum ht_verdict verdict, __u32 reason)
 {
 	if (pop(r->msg, 0, r->msg->size))
-		return drop(r->st, r->slot, HT_REASON_POP);
-	answer(r->slot, verdict, reason);
+		return drop(r, HT_REASON_POP);
+	answer(r, verdict, reason);
 	return SK_PASS;
 }
 
@@ -442,17 +455,17 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 	__u32 index = READ(slot->policy), reason;
 
 	if (seq <= st->seq && !WEAK(SEQ))
-		return drop(st, slot, HT_REASON_STALE);
+		return drop(r, HT_REASON_STALE);
 	st->seq = seq;
 	WRITE(slot->judged, seq);
-	count(HT_COUNT_HEADS, 1);
+	count(&r->counters->heads, 1);
 	if (size > HT_HEAD_MAX && !WEAK(SIZE))
-		return drop(st, slot, HT_REASON_TOO_LONG);
+		return drop(r, HT_REASON_TOO_LONG);
 	r->pol = bpf_map_lookup_elem(&policy, &index);
 	if (!r->pol)
-		return drop(st, slot, HT_REASON_POLICY);
+		return drop(r, HT_REASON_POLICY);
 	if (pull(r->msg, size))
-		return drop(st, slot, HT_REASON_PULL);
+		return drop(r, HT_REASON_PULL);
 
 	ht_head_init(&st->head, size);
 	st->hit = st->forged = st->missing = st->unknown = st->miss = st->memo = 0;
@@ -476,41 +489,36 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 	slot->unknown = st->unknown;
 	slot->cut = 0;
 	if (st->miss) {
-		count(HT_COUNT_MISS, 1);
+		count(&r->counters->miss, 1);
 		return withhold(r, HT_VERDICT_MISS, 0);
 	}
 	reason = cut_cookies(r);
 	if (reason)
-		return drop(st, slot, reason);
-	count_bits(HT_COUNT_HIT, st->hit);
-	count_bits(HT_COUNT_FORGED, st->forged);
-	count_bits(HT_COUNT_MISSING, st->missing);
-	count_bits(HT_COUNT_REPORT, st->unknown);
+		return drop(r, reason);
+	count_bits(&r->counters->hit, st->hit);
+	count_bits(&r->counters->forged, st->forged);
+	count_bits(&r->counters->missing, st->missing);
+	count_bits(&r->counters->report, st->unknown);
 	if (st->memo)
-		count(HT_COUNT_MEMO, st->memo);
+		count(&r->counters->memo, st->memo);
 	expect_body(st);
-	answer(slot, HT_VERDICT_PASS, 0);
-	return SK_PASS;
+	return pass(r);
 }
 
 /* ---- what follows a head ---- */
 
-static __always_inline int pass(struct ht_slot *slot)
+static __always_inline int count_body(struct run *r, __u32 size)
 {
-	answer(slot, HT_VERDICT_PASS, 0);
-	return SK_PASS;
-}
+	struct ht_sock *st = r->st;
 
-static __always_inline int count_body(struct ht_sock *st, struct ht_slot *slot, __u32 size)
-{
 	if (st->state != HT_SOCK_BODY && st->state != HT_SOCK_CHUNK)
-		return drop(st, slot, HT_REASON_KIND);
+		return drop(r, HT_REASON_KIND);
 	if (size > st->left && !WEAK(BODY))
-		return drop(st, slot, HT_REASON_BODY);
+		return drop(r, HT_REASON_BODY);
 	st->left -= size;
 	if (!st->left)
 		st->state = st->state == HT_SOCK_BODY ? HT_SOCK_HEAD : HT_SOCK_CHUNK_LINE;
-	return pass(slot);
+	return pass(r);
 }
 
 /*
@@ -520,41 +528,40 @@ static __always_inline int count_body(struct ht_sock *st, struct ht_slot *slot, 
 static __always_inline int read_chunk_line(struct run *r, __u32 size, int last)
 {
 	struct ht_sock *st = r->st;
-	struct ht_slot *slot = r->slot;
 	__u32 wrong = last ? HT_REASON_END : HT_REASON_CHUNK, i;
 	const __u8 *p, *end;
 	__u64 n = 0;
 
 	if (st->state != HT_SOCK_CHUNK_LINE)
-		return drop(st, slot, HT_REASON_KIND);
+		return drop(r, HT_REASON_KIND);
 	if (last && WEAK(CHUNK))
-		return pass(slot);
+		return pass(r);
 	if (size > 20)
-		return drop(st, slot, wrong);
+		return drop(r, wrong);
 	if (pull(r->msg, size))
-		return drop(st, slot, HT_REASON_PULL);
+		return drop(r, HT_REASON_PULL);
 	p = r->msg->data;
 	end = r->msg->data_end;
 	if (!st->first_chunk) {
 		if (p + 2 > end || p[0] != '\r' || p[1] != '\n')
-			return drop(st, slot, wrong);
+			return drop(r, wrong);
 		p += 2;
 		size -= 2;
 	}
 	if (last) {
 		if (size != 5 || p + 5 > end || p[0] != '0' || p[1] != '\r' || p[2] != '\n' ||
 		    p[3] != '\r' || p[4] != '\n')
-			return drop(st, slot, wrong);
+			return drop(r, wrong);
 		st->state = HT_SOCK_HEAD;
-		return pass(slot);
+		return pass(r);
 	}
 	if (size < 3)
-		return drop(st, slot, wrong);
+		return drop(r, wrong);
 	for (i = 0; i < 18; i++) {
 		__u8 c;
 
 		if (p + i + 1 > end)
-			return drop(st, slot, wrong);
+			return drop(r, wrong);
 		c = p[i];
 		if (c == '\r')
 			break;
@@ -563,28 +570,30 @@ static __always_inline int read_chunk_line(struct run *r, __u32 size, int last)
 		else if (c >= 'a' && c <= 'f')
 			c -= 'a' - 10;
 		else
-			return drop(st, slot, wrong);
+			return drop(r, wrong);
 		if (n >> 59)
-			return drop(st, slot, wrong);
+			return drop(r, wrong);
 		n = n << 4 | c;
 	}
 	if (i + 2 != size || p + i + 2 > end || p[i + 1] != '\n' || !n)
-		return drop(st, slot, wrong);
+		return drop(r, wrong);
 	st->left = n;
 	st->first_chunk = 0;
 	st->state = HT_SOCK_CHUNK;
-	return pass(slot);
+	return pass(r);
 }
 
 /* After a 101 to an upgrade that we passed ourselves, once, and never back. */
-static __always_inline int tunnel(struct ht_sock *st, struct ht_slot *slot)
+static __always_inline int tunnel(struct run *r)
 {
+	struct ht_sock *st = r->st;
+
 	if (st->state == HT_SOCK_TUNNEL)
-		return pass(slot);
+		return pass(r);
 	if ((st->state != HT_SOCK_HEAD || !st->upgrade) && !WEAK(TUNNEL))
-		return drop(st, slot, HT_REASON_TUNNEL);
+		return drop(r, HT_REASON_TUNNEL);
 	st->state = HT_SOCK_TUNNEL;
-	return pass(slot);
+	return pass(r);
 }
 
 SEC("sk_msg")
@@ -594,16 +603,17 @@ int verdict(struct sk_msg_md *msg)
 	__u32 index, size = msg->size;
 	__u64 seq;
 
-	count(HT_COUNT_RUNS, 1);
-	if (!msg->sk)
+	r.counters = counters_here();
+	if (!r.counters || !msg->sk)
 		return SK_DROP;
+	count(&r.counters->runs, 1);
 	r.st = bpf_sk_storage_get(&socks, msg->sk, NULL, 0);
 	if (!r.st)
 		return SK_DROP;
 	index = r.st->slot;
 	r.slot = bpf_map_lookup_elem(&slots, &index);
 	if (!r.slot) {
-		count(HT_COUNT_REASON + HT_REASON_SLOT, 1);
+		count(&r.counters->reason[HT_REASON_SLOT], 1);
 		return SK_DROP;
 	}
 	seq = READ(r.slot->seq);
@@ -613,13 +623,13 @@ int verdict(struct sk_msg_md *msg)
 			break;
 		return judge_head(&r, size, seq);
 	case HT_KIND_BODY:
-		return count_body(r.st, r.slot, size);
+		return count_body(&r, size);
 	case HT_KIND_CHUNK:
 		return read_chunk_line(&r, size, 0);
 	case HT_KIND_END:
 		return read_chunk_line(&r, size, 1);
 	case HT_KIND_TUNNEL:
-		return tunnel(r.st, r.slot);
+		return tunnel(&r);
 	}
-	return drop(r.st, r.slot, HT_REASON_KIND);
+	return drop(&r, HT_REASON_KIND);
 }

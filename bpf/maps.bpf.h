@@ -43,10 +43,18 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, HT_COUNT_MAX);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct ht_counters);
 } counters SEC(".maps");
+
+/* For the next daemon; no program looks at it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ht_abi_record);
+} abi SEC(".maps");
 
 /* The state of each backend socket; not dumpable, and it holds the SipHash keys. */
 struct {

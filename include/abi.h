@@ -72,21 +72,37 @@ enum ht_reason {
 };
 #define HT_REASON_FIRST_DROP HT_REASON_TOO_LONG
 
-/* Indices of the per-CPU array `counters`. */
+/* Map `counters` (PERCPU_ARRAY of one). Never reset. */
+struct ht_counters {
+	__u64 runs; /* of the verdict program */
+	__u64 heads;
+	__u64 hit;	/* covered cookies whose token was found */
+	__u64 memo;	/* those of them that needed no map */
+	__u64 forged;	/* cut: the entry is closed and no tag matches */
+	__u64 missing;	/* cut: no token beside the cookie */
+	__u64 miss;	/* heads handed to the daemon */
+	__u64 report;	/* covered cookies of report-only rules left for the daemon to judge */
+	__u64 admitted; /* sockets taken into the sockhash */
+	__u64 not_admitted;
+	__u64 reason[HT_REASON_MAX]; /* refusals and drops, by enum ht_reason */
+};
+
+/* The same as indices, for who adds up or prints them all. */
 enum ht_counter {
-	HT_COUNT_RUNS = 0, /* runs of the verdict program */
+	HT_COUNT_RUNS = 0,
 	HT_COUNT_HEADS,
-	HT_COUNT_HIT,	   /* covered cookies whose token was found */
-	HT_COUNT_MEMO,	   /* those of them that needed no map */
-	HT_COUNT_FORGED,   /* cut: the entry is closed and no tag matches */
-	HT_COUNT_MISSING,  /* cut: no token beside the cookie */
-	HT_COUNT_MISS,	   /* heads handed to the daemon */
-	HT_COUNT_REPORT,   /* covered cookies of report-only rules left for the daemon to judge */
-	HT_COUNT_ADMITTED, /* sockets taken into the sockhash */
+	HT_COUNT_HIT,
+	HT_COUNT_MEMO,
+	HT_COUNT_FORGED,
+	HT_COUNT_MISSING,
+	HT_COUNT_MISS,
+	HT_COUNT_REPORT,
+	HT_COUNT_ADMITTED,
 	HT_COUNT_NOT_ADMITTED,
-	HT_COUNT_REASON, /* first of HT_REASON_MAX counters, one per reason */
+	HT_COUNT_REASON, /* the first of HT_REASON_MAX */
 	HT_COUNT_MAX = HT_COUNT_REASON + HT_REASON_MAX,
 };
+_Static_assert(sizeof(struct ht_counters) == 8 * HT_COUNT_MAX, "counters, twice");
 
 /* Map `tokens` (LRU_PERCPU_HASH). The key is SipHash-2-4-128, see ht_token_key(). */
 struct ht_token_key {
@@ -181,6 +197,14 @@ struct ht_policy {
 	struct ht_rule rule[HT_RULES_MAX];
 	struct ht_name name[HT_NAMES_MAX];
 };
+
+/* Map `abi` (ARRAY, one entry): whether a daemon may go on with the tokens of the one before it. */
+struct ht_abi_record {
+	__u32 abi;   /* HT_ABI */
+	__u32 token; /* sizeof(struct ht_token) */
+	__u64 id;    /* random; the file with the SipHash keys has the same one */
+};
+_Static_assert(sizeof(struct ht_abi_record) == 16, "record layout");
 
 /* The two SipHash keys, random per boot. They live in sk_storage, which no map dump shows. */
 struct ht_sip_keys {

@@ -291,6 +291,21 @@ Test(stats, workers_add_up)
 	teardown(&f);
 }
 
+Test(stats, who_was_turned_away_at_the_edge)
+{
+	struct fixture f;
+
+	setup(&f, 1);
+	ht_stats_inc(f.workers[0]->proxy_untrusted, 2);
+	ht_stats_inc(f.workers[0]->proxy_malformed, 3);
+	ht_stats_inc(f.workers[0]->exempt, 4);
+	write_text(&f, 1);
+	expect_line(&f, "hardtack_proxy_refused_total{reason=\"untrusted\"} 2");
+	expect_line(&f, "hardtack_proxy_refused_total{reason=\"malformed\"} 3");
+	expect_line(&f, "hardtack_exempt_requests_total 4");
+	teardown(&f);
+}
+
 Test(stats, codes_that_never_came_are_left_out)
 {
 	struct fixture f;

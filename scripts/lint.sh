@@ -77,9 +77,9 @@ maxminddb_in_binding() {
 # what policy and offload have names for.
 layers() {
 	local -A level=([util]=1 [log]=1
-		[policy]=2 [token]=2 [binding]=2 [http]=2 [chunked]=2 [setcookie]=2 [proxy]=2
-		[config]=3 [keyring]=3 [stats]=3 [tls]=3 [upstream]=3 [offload]=3 [buf]=3 [loop]=3 [stats]=3
-		[conn]=4 [h1]=4 [h2]=4
+		[policy]=2 [token]=2 [binding]=2 [http]=2 [chunked]=2 [setcookie]=2 [balance]=2 [proxy]=2 [ticket]=2
+		[config]=3 [keyring]=3 [stats]=3 [tls]=3 [upstream]=3 [health]=3 [offload]=3 [buf]=3 [loop]=3 [stats]=3
+		[keep]=3 [gateway]=4 [conn]=4 [h1]=4 [h2]=4
 		[worker]=5 [ctl]=5 [main]=6 [hardtackctl]=6)
 	# Headers whose structs the lower layers take as input.
 	local types='config keyring policy'
@@ -218,11 +218,40 @@ formatted() {
 
 scripts_checked() {
 	local f
-	for f in $(find scripts tests .ci -name '*.sh' -o -path '.ci/run' | sort); do
+	for f in $(find scripts tests .ci -name '*.sh' -o -path '.ci/run' -o -name 'deb.p*' | sort); do
 		bash -n "$f" 2>&1
 		[ -x "$f" ] || echo "$f:1: not executable"
 		shellcheck -x -f gcc "$f"
 	done
+}
+
+# Every name of the configuration stands in its manual page.
+names_documented() {
+	local name page=scripts/dist/hardtack.yaml.5
+	while read -r name; do
+		grep -E '^\.(Ss|It|Cm|Li) ' $page | grep -qE " $name(:| |,|\$)" ||
+			echo "$page:1: $name is missing"
+	done < <(
+		sed -nE 's/.*HT_(FIELD|WHOLE|UNBUILT)\("([a-z-]+)".*/\2/p' user/config*.c
+		grep -ohE 'TIMEOUT\([a-z]+\),' user/config.c | sed 's/.*(//; s/).*//'
+	)
+}
+
+man_pages() {
+	local f
+	for f in scripts/dist/*.[1-8]; do
+		mandoc -T lint -W warning "$f" 2>&1 | sed 's/^mandoc: //'
+	done
+}
+
+# The programs that it names need not be installed.
+unit_file() {
+	local dir
+	dir=$(mktemp -d)
+	sed -E 's|^(Exec[A-Za-z]*)=[^ ]*|\1=/bin/true|' scripts/dist/hardtack.service >"$dir/hardtack.service"
+	systemd-analyze verify --man=no "$dir/hardtack.service" 2>&1 |
+		grep -F hardtack.service | sed "s|$dir|scripts/dist|"
+	rm -rf "$dir"
 }
 
 rule 'libbpf and the skeletons only in offload.c' libbpf_in_offload
@@ -249,6 +278,17 @@ if command -v shellcheck >/dev/null; then
 	rule 'shellcheck' scripts_checked
 else
 	skip 'shellcheck: not installed'
+fi
+rule 'every name of the configuration is in its manual page' names_documented
+if command -v mandoc >/dev/null; then
+	rule 'manual pages' man_pages
+else
+	skip 'manual pages: mandoc is not installed'
+fi
+if command -v systemd-analyze >/dev/null; then
+	rule 'the systemd unit' unit_file
+else
+	skip 'the systemd unit: systemd-analyze is not installed'
 fi
 
 echo "$passed passed, $failed failed, $skipped skipped"

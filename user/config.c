@@ -14,6 +14,7 @@
 
 #define FILE_MAX (1 << 20) /* bytes of a configuration file */
 #define CERTS_MAX 1024	   /* of a listener */
+#define TRUSTED_MAX 1024   /* prefixes */
 #define TLS1_2 0x0303
 #define TLS1_3 0x0304
 
@@ -150,6 +151,19 @@ HT_PARSER(parse_client_ca)
 	return ht_yaml_path(y, f, n, &tls->client_ca);
 }
 
+/* Likewise: without a CA there is nobody whose revocations would count. */
+HT_PARSER(parse_client_crl)
+{
+	struct ht_tls_config *tls = to;
+
+	if (!tls->client_ca)
+		return ht_yaml_fail(y, n,
+				    "'client-crl' says which of client-ca's certificates are "
+				    "revoked, and there is no client-ca; add client-ca: FILE.pem");
+	ht_yaml_place(n, &tls->crl_line, &tls->crl_col);
+	return ht_yaml_path(y, f, n, &tls->client_crl);
+}
+
 static const struct ht_yaml_field tls_fields[] = {
 	HT_WHOLE("certificates", parse_certs,
 		 .missing = "tls has no certificates; write certificates: [{ certificate: "
@@ -157,7 +171,7 @@ static const struct ht_yaml_field tls_fields[] = {
 	HT_FIELD("min-version", ht_yaml_word, struct ht_tls_config, min_version,
 		 HT_WORDS({"1.2", TLS1_2, 0}, {"1.3", TLS1_3, 0})),
 	HT_WHOLE("client-ca", parse_client_ca),
-	HT_UNBUILT("client-crl", NULL),
+	HT_WHOLE("client-crl", parse_client_crl),
 	HT_WHOLE("client-certificate", parse_client_cert,
 		 HT_WORDS({"none", HT_CLIENT_CERT_NONE, 0},
 			  {"optional", HT_CLIENT_CERT_OPTIONAL, 0},
@@ -178,11 +192,52 @@ HT_PARSER(parse_tls)
 	return ht_yaml_map(y, n, "tls", tls_fields, l->tls);
 }
 
+/* Comes after the address and trusted-proxies, which decide whose header there can be. */
+HT_PARSER(parse_proxy_protocol)
+{
+	const struct ht_config *c = y->root;
+	struct ht_listener_config *l = to;
+	unsigned v = 0;
+	int r = ht_yaml_word(y, f, n, &v);
+
+	if (r || !v)
+		return r;
+	if (l->addr.sa.sa_family == AF_UNIX)
+		return ht_yaml_fail(y, n,
+				    "'proxy-protocol: accept' needs a peer that can be trusted by "
+				    "its address, and peers of a unix socket have none; write an "
+				    "IP address, or proxy-protocol: off");
+	if (!c->ntrusted)
+		return ht_yaml_fail(
+			y, n,
+			"'proxy-protocol: accept' takes headers from trusted proxies "
+			"only, and there are none; add trusted-proxies: [ADDRESS/BITS]");
+	l->proxy_protocol = true;
+	return 0;
+}
+
+HT_PARSER(parse_redirect)
+{
+	struct ht_listener_config *l = to;
+	unsigned v = 0;
+	int r = ht_yaml_word(y, f, n, &v);
+
+	if (!r && v && l->tls)
+		return ht_yaml_fail(y, n,
+				    "'redirect-https' is for plain listeners, and this one has "
+				    "tls; leave it out here");
+	l->redirect_https = v;
+	return r;
+}
+
 static const struct ht_yaml_field listener_fields[] = {
 	HT_FIELD("address", parse_address, struct ht_listener_config, addr,
 		 .missing = "a listener has no address; write address: 0.0.0.0:443"),
 	HT_WHOLE("tls", parse_tls),
-	HT_WHOLE("proxy-protocol", ht_yaml_only_word, HT_WORDS({"off", 0, 0}, {"accept", 1, 1})),
+	HT_WHOLE("proxy-protocol", parse_proxy_protocol,
+		 HT_WORDS({"off", false, 0}, {"accept", true, 0})),
+	HT_WHOLE("redirect-https", parse_redirect,
+		 HT_WORDS({"false", false, 0}, {"true", true, 0})),
 	{0},
 };
 
@@ -218,6 +273,28 @@ bool ht_config_asks_for_certs(const struct ht_listener_config *l)
 }
 
 /* ---- the rest ---- */
+
+static int parse_trusted_proxy(struct ht_yaml *y, const yaml_node_t *n, void *to)
+{
+	const char *why;
+	char *s;
+	int r = ht_yaml_text(y, n, "trusted-proxies", &s);
+
+	if (!r && ht_prefix_parse(HT_STR(s), to, &why))
+		r = ht_yaml_fail(y, n, "trusted proxy '%.64s' %s", s, why);
+	return r;
+}
+
+HT_PARSER(parse_trusted_proxies)
+{
+	struct ht_config *c = to;
+	struct ht_yaml_list none;
+
+	if (!ht_yaml_items(y, n, f->name, TRUSTED_MAX, true, &none) && !none.n)
+		return 0;
+	return ht_yaml_structs(y, n, f->name, TRUSTED_MAX, sizeof(*c->trusted), parse_trusted_proxy,
+			       &c->trusted, &c->ntrusted);
+}
 
 static const struct ht_yaml_field limit_fields[] = {
 	HT_FIELD("head", ht_yaml_size, struct ht_config, limits.head, HT_RANGE(1024, HT_HEAD_MAX)),
@@ -406,13 +483,14 @@ HT_PARSER(parse_guard)
 
 #define TRISTATE HT_WORDS({"auto", HT_AUTO, 0}, {"require", HT_REQUIRE, 0}, {"off", HT_OFF, 0})
 
-/* In the order in which they depend on each other: sites refer to keys and listeners. */
+/* In the order in which they depend on each other: sites refer to keys and listeners, listeners to
+ * trusted proxies. */
 static const struct ht_yaml_field config_fields[] = {
 	HT_WHOLE("keys", parse_keys),
+	HT_WHOLE("trusted-proxies", parse_trusted_proxies),
 	HT_WHOLE("listeners", parse_listeners,
 		 .missing =
 			 "there are no listeners; write listeners: [{ address: 127.0.0.1:8080 }]"),
-	HT_WHOLE("trusted-proxies", ht_yaml_unbuilt_list),
 	HT_FIELD("gate", ht_yaml_word, struct ht_config, gate, TRISTATE),
 	HT_FIELD("ktls", ht_yaml_word, struct ht_config, ktls, TRISTATE),
 	HT_WHOLE("limits", parse_limits),
@@ -531,6 +609,57 @@ int ht_config_load(const char *file, struct ht_config **ret, struct ht_diag *dia
 	else
 		*ret = c;
 	return r;
+}
+
+/* The place of a name among `names`, or the next one from *spare on that no name has. */
+static size_t key_place(const char *name, const char *const *names, size_t n, size_t *spare)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (names[i] && !strcmp(names[i], name))
+			return i;
+	}
+	while (*spare < n && names[*spare])
+		++*spare;
+	return (*spare)++;
+}
+
+static void rules_keep_keys(struct ht_config *c, const size_t *place)
+{
+	for (size_t i = 0; i < c->nsites; i++) {
+		for (size_t j = 0; j < c->sites[i].nrules; j++)
+			c->sites[i].rules[j].key_index = place[c->sites[i].rules[j].key_index];
+	}
+}
+
+int ht_config_keep_keys(struct ht_config *c, const char *const *names, size_t n,
+			struct ht_diag *diag)
+{
+	struct owned *o = ht_container_of(c, struct owned, config);
+	struct ht_key_config *keys = ht_arena_alloc(&o->arena, (n + c->nkeys) * sizeof(*keys) + 1);
+	size_t *place = ht_arena_alloc(&o->arena, c->nkeys * sizeof(*place) + 1);
+	size_t spare = 0, last = n;
+
+	if (!keys || !place)
+		return -ENOMEM;
+	for (size_t i = 0; i < c->nkeys; i++) {
+		place[i] = key_place(c->keys[i].name, names, n, &spare);
+		keys[place[i]] = c->keys[i];
+		last = HT_MAX(last, place[i] + 1);
+		if (last > HT_KEYS_MAX) {
+			snprintf(diag->file, sizeof(diag->file), "%s", c->file);
+			diag->line = c->keys[i].line;
+			diag->col = c->keys[i].col;
+			snprintf(diag->text, sizeof(diag->text),
+				 "more than %d keys, with those that earlier reloads removed; "
+				 "restart instead",
+				 HT_KEYS_MAX);
+			return -EINVAL;
+		}
+	}
+	rules_keep_keys(c, place);
+	c->keys = keys;
+	c->nkeys = last;
+	return 0;
 }
 
 void ht_config_free(struct ht_config *c)

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "proxy.h"
 #include "util.h"
 
 enum ht_tristate { HT_OFF, HT_AUTO, HT_REQUIRE };
@@ -28,6 +29,13 @@ enum ht_profile {
 };
 
 enum ht_on_empty { HT_ON_EMPTY_STRIP, HT_ON_EMPTY_REJECT };
+
+enum ht_balance {
+	HT_BALANCE_ROUND_ROBIN,
+	HT_BALANCE_LEAST_CONNECTIONS,
+	HT_BALANCE_SOURCE,
+	HT_BALANCE_COOKIE
+};
 
 enum ht_log_format { HT_LOG_JSON, HT_LOG_COMBINED };
 
@@ -49,6 +57,7 @@ struct ht_bind {
 
 #define HT_BINDS_PER_RULE 4
 #define HT_LISTENERS_MAX 32 /* as many as the metrics have labels for */
+#define HT_UPSTREAMS_MAX 64 /* of a site, the addresses of names counted one by one */
 #define HT_SITES_MAX 4096   /* each takes a ht_policy in the kernel's map */
 
 struct ht_addr {
@@ -70,8 +79,11 @@ struct ht_cert_config {
 struct ht_tls_config {
 	struct ht_cert_config *certs; /* the first is the default */
 	size_t ncerts;
-	int min_version; /* TLS1_2_VERSION or TLS1_3_VERSION as numbers: 0x0303, 0x0304 */
-	char *client_ca; /* path or NULL */
+	int min_version;  /* TLS1_2_VERSION or TLS1_3_VERSION as numbers: 0x0303, 0x0304 */
+	char *client_ca;  /* path or NULL */
+	char *client_crl; /* path or NULL; only with client-ca */
+	unsigned crl_line, crl_col;
+	bool crl_expired; /* seen at load: nobody's certificate is good until there is a new one */
 	enum ht_client_cert client_cert; /* default: optional with client-ca, else none */
 	unsigned line, col;
 };
@@ -79,6 +91,8 @@ struct ht_tls_config {
 struct ht_listener_config {
 	struct ht_addr addr;
 	struct ht_tls_config *tls; /* NULL = plain HTTP */
+	bool proxy_protocol;	   /* a PROXY header must come first, from a trusted proxy */
+	bool redirect_https;	   /* nothing but 308 to the same under https */
 	unsigned line, col;
 };
 
@@ -93,6 +107,7 @@ struct ht_rule_config {
 	enum ht_on_empty on_empty; /* default: reject for f5-irule with x509-subject, else strip */
 	enum ht_mode mode;
 	bool copy_attributes; /* sibling-attributes: copy; default for f5-irule: seed */
+	bool expire_stripped; /* what was stripped is deleted at the client, too */
 	unsigned line, col;
 };
 
@@ -101,7 +116,16 @@ struct ht_upstream_config {
 	uint16_t port;
 	char *unix_path;     /* unix:PATH, or NULL */
 	struct ht_addr addr; /* resolved at load; the first address of a name */
+	bool tls;	     /* https://HOST[:PORT] */
 	unsigned line, col;
+};
+
+/* How a site's upstreams are asked whether they are well. */
+struct ht_check_config {
+	char *path;		 /* NULL = they are not asked */
+	uint64_t every, timeout; /* milliseconds */
+	uint32_t rise, fall;	 /* answers in a row that change our mind */
+	uint32_t status;	 /* what a good answer says */
 };
 
 struct ht_site_config {
@@ -109,8 +133,18 @@ struct ht_site_config {
 	size_t nhosts;
 	struct ht_upstream_config *upstreams;
 	size_t nupstreams;
+	enum ht_balance balance;
+	char *balance_cookie; /* its name, with balance: cookie; never NULL then */
+	char *upstream_ca;    /* path, or NULL = what the system trusts; for https upstreams */
+	unsigned ca_line, ca_col;
+	uint64_t
+		resolve_every; /* ms between two lookups of the upstreams' names; 0 = never again */
+	struct ht_check_config check;
 	struct ht_rule_config *rules;
 	size_t nrules;
+	char **exempt; /* paths whose cookies are not judged; a trailing '*' = all that begin so */
+	size_t nexempt;
+	uint64_t hsts_s; /* Strict-Transport-Security: max-age; 0 = none of ours */
 	unsigned line, col;
 };
 
@@ -128,6 +162,8 @@ struct ht_config {
 	size_t nsites;
 	struct ht_key_config *keys;
 	size_t nkeys;
+	struct ht_prefix *trusted; /* proxies that are believed */
+	size_t ntrusted;
 	struct {
 		size_t head;	    /* bytes of a request head as it leaves; at most HT_HEAD_MAX */
 		uint64_t body;	    /* bytes; 0 = no limit */
@@ -181,6 +217,14 @@ int ht_config_check_machine(struct ht_config *c, struct ht_diag *diag);
 void ht_config_warnings(const struct ht_config *c,
 			void (*warn)(void *arg, const struct ht_diag *diag), void *arg);
 
+/*
+ * Moves keys so that those whose names stand in names[n] have the same index there; what is new
+ * takes the empty places. Places without a key have the name NULL. Before anything else uses the
+ * configuration. -ENOMEM, -EINVAL with diag when it would take more than HT_KEYS_MAX places.
+ */
+int ht_config_keep_keys(struct ht_config *c, const char *const *names, size_t n,
+			struct ht_diag *diag);
+
 /* NULL-safe. */
 void ht_config_free(struct ht_config *c);
 
@@ -189,5 +233,12 @@ void ht_config_free(struct ht_config *c);
  * longer wildcards over shorter ones, "*" comes last.
  */
 const struct ht_site_config *ht_config_site(const struct ht_config *c, struct ht_str host);
+
+/*
+ * Is the path exempt from judgement? It is compared as it stands, and only if nobody could read
+ * another one out of it: with escapes, empty or dot segments, backslashes, parameters (';') or
+ * anything unusual in it a path never is.
+ */
+bool ht_config_exempts(const struct ht_site_config *s, struct ht_str path);
 
 #endif

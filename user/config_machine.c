@@ -147,17 +147,74 @@ static int check_client_ca(const struct ht_config *c, const struct ht_tls_config
 	return 0;
 }
 
+static void cleanup_crl(X509_CRL **crl)
+{
+	X509_CRL_free(*crl);
+}
+
+/* Is it one of client-ca's, with its signature? Otherwise nobody's certificate could be verified. */
+static bool crl_has_issuer(X509_CRL *crl, const char *client_ca)
+{
+	const char *why;
+	_cleanup_(cleanup_bio) BIO *file = open_plain(client_ca, &why);
+	bool found = false;
+	X509 *ca;
+
+	while (file && !found && (ca = PEM_read_bio_X509(file, NULL, NULL, NULL))) {
+		found = !X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(ca)) &&
+			X509_CRL_verify(crl, X509_get0_pubkey(ca)) == 1;
+		X509_free(ca);
+	}
+	return found;
+}
+
+static int check_client_crl(const struct ht_config *c, struct ht_tls_config *tls,
+			    struct ht_diag *diag)
+{
+	_cleanup_(cleanup_bio) BIO *file = NULL;
+	const char *why;
+	size_t n = 0;
+
+	if (!tls->client_crl)
+		return 0;
+	file = open_plain(tls->client_crl, &why);
+	if (!file)
+		return fail(diag, c, tls->crl_line, tls->crl_col, "can't read client-crl %s: %s",
+			    tls->client_crl, why);
+	for (;; n++) {
+		_cleanup_(cleanup_crl)
+			X509_CRL *crl = PEM_read_bio_X509_CRL(file, NULL, NULL, NULL);
+		const ASN1_TIME *next;
+
+		if (!crl)
+			break;
+		if (!crl_has_issuer(crl, tls->client_ca))
+			return fail(diag, c, tls->crl_line, tls->crl_col,
+				    "client-crl %s has a list that no certificate of client-ca "
+				    "signed; write the one that the CA publishes",
+				    tls->client_crl);
+		next = X509_CRL_get0_nextUpdate(crl);
+		tls->crl_expired |= next && X509_cmp_current_time(next) < 0;
+	}
+	if (!n)
+		return fail(diag, c, tls->crl_line, tls->crl_col,
+			    "client-crl %s holds no revocation list in PEM form", tls->client_crl);
+	return 0;
+}
+
 static int check_listeners(const struct ht_config *c, struct ht_diag *diag)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < c->nlisteners && !r; i++) {
-		const struct ht_tls_config *tls = c->listeners[i].tls;
+		struct ht_tls_config *tls = c->listeners[i].tls;
 
 		for (size_t j = 0; tls && j < tls->ncerts && !r; j++)
 			r = check_cert(c, &tls->certs[j], diag);
 		if (tls && !r)
 			r = check_client_ca(c, tls, diag);
+		if (tls && !r)
+			r = check_client_crl(c, tls, diag);
 	}
 	/* What OpenSSL thinks of it has been said; nobody else shall find it in the queue. */
 	ERR_clear_error();
@@ -306,12 +363,34 @@ static const struct ht_rule_config *find_rule(const struct ht_config *c,
 	return NULL;
 }
 
+/* The proxy beside us is believed: what it says of its clients is what they are bound to. */
+static bool trusts_loopback(const struct ht_config *c)
+{
+	const struct sockaddr_in v4 = {.sin_family = AF_INET,
+				       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const struct sockaddr_in6 v6 = {.sin6_family = AF_INET6,
+					.sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	struct sockaddr_storage a = {0}, b = {0};
+
+	memcpy(&a, &v4, sizeof(v4));
+	memcpy(&b, &v6, sizeof(v6));
+	return ht_prefix_match(c->trusted, c->ntrusted, &a) ||
+	       ht_prefix_match(c->trusted, c->ntrusted, &b);
+}
+
 static void warn_listener(const struct warner *w, const struct ht_listener_config *l)
 {
 	const struct ht_rule_config *secure = find_rule(w->config, has_seed_sibling);
 	const struct ht_rule_config *ip = find_rule(w->config, binds_to_client_ip);
 	const struct ht_rule_config *subject = find_rule(w->config, binds_to_subject);
 
+	if (l->tls && l->tls->crl_expired)
+		warn(w, l->tls->crl_line, l->tls->crl_col,
+		     "client-crl %s is past its next update: until there is a newer one no client "
+		     "certificate is accepted",
+		     l->tls->client_crl);
+	if (l->redirect_https)
+		return; /* no cookie is ever judged there */
 	if (secure && !l->tls && !is_unix(&l->addr) && !is_loopback(&l->addr))
 		warn(w, l->line, l->col,
 		     "listener %s has no tls, and browsers never return the Secure "
@@ -319,15 +398,16 @@ static void warn_listener(const struct warner *w, const struct ht_listener_confi
 		     "in "
 		     "line %u",
 		     l->addr.text, secure->sibling, secure->line);
-	if (ip && is_unix(&l->addr))
+	if (ip && is_unix(&l->addr)) /* nor can a unix socket's peers be trusted proxies */
 		warn(w, l->line, l->col,
 		     "listener %s knows no client addresses, so that no cookie %s "
 		     "(line %u, bound to client-ip) is ever valid there",
 		     l->addr.text, ip->name, ip->line);
-	if (ip && !l->tls && is_loopback(&l->addr))
+	if (ip && !l->tls && is_loopback(&l->addr) && !trusts_loopback(w->config))
 		warn(w, l->line, l->col,
 		     "behind another proxy on this machine every client of listener "
-		     "%s has the same address: client-ip (line %u) then binds cookie %s to nobody",
+		     "%s has the same address: client-ip (line %u) then binds cookie %s to nobody; "
+		     "add trusted-proxies: [127.0.0.1, ::1] if that proxy names them",
 		     l->addr.text, ip->line, ip->name);
 	if (subject && !ht_config_asks_for_certs(l))
 		warn(w, l->line, l->col,
@@ -343,6 +423,25 @@ static bool key_is_used(const struct ht_config *c, size_t key)
 			if (c->sites[i].rules[j].key_index == key)
 				return true;
 	return false;
+}
+
+static void warn_site(const struct warner *w, const struct ht_site_config *s)
+{
+	bool secured = false;
+
+	for (size_t i = 0; i < s->nexempt; i++)
+		if (s->nrules && !strcmp(s->exempt[i], "/*"))
+			warn(w, s->line, s->col,
+			     "the site of %s exempts every path: its cookies are signed, and never "
+			     "judged",
+			     s->hosts[0]);
+	for (size_t i = 0; i < w->config->nlisteners; i++)
+		secured |= w->config->listeners[i].tls != NULL;
+	if (s->hsts_s && !secured && !w->config->ntrusted)
+		warn(w, s->line, s->col,
+		     "hsts of the site of %s is never sent: no listener has tls, and no proxy is "
+		     "trusted to say that it has",
+		     s->hosts[0]);
 }
 
 static void warn_attributes(const struct warner *w)
@@ -397,9 +496,11 @@ void ht_config_warnings(const struct ht_config *c,
 
 	for (size_t i = 0; i < c->nlisteners; i++)
 		warn_listener(&w, &c->listeners[i]);
+	for (size_t i = 0; i < c->nsites; i++)
+		warn_site(&w, &c->sites[i]);
 	warn_attributes(&w);
 	for (size_t i = 0; i < c->nkeys; i++)
-		if (!key_is_used(c, i))
+		if (c->keys[i].name && !key_is_used(c, i))
 			warn(&w, c->keys[i].line, c->keys[i].col, "no rule uses key '%.64s'",
 			     c->keys[i].name);
 	if (all.n)

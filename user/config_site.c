@@ -11,8 +11,8 @@
 #include "config_schema.h"
 #include "token.h"
 
-#define HOSTS_MAX 1024	  /* of a site */
-#define UPSTREAMS_MAX 256 /* of a site */
+#define HOSTS_MAX 1024 /* of a site */
+#define EXEMPT_MAX 256 /* paths of a site */
 
 /* ---- cookie rules ---- */
 
@@ -243,6 +243,16 @@ HT_PARSER(parse_copy)
 	return r;
 }
 
+HT_PARSER(parse_expire)
+{
+	struct ht_rule_config *rule = to;
+	unsigned v = 0;
+	int r = ht_yaml_word(y, f, n, &v);
+
+	rule->expire_stripped = v;
+	return r;
+}
+
 #define PROXYSG_ONLY "it belongs to profile proxysg, which is not built either; leave it out"
 
 static const struct ht_yaml_field rule_fields[] = {
@@ -271,7 +281,7 @@ static const struct ht_yaml_field rule_fields[] = {
 	HT_UNBUILT("encoding", PROXYSG_ONLY),
 	HT_UNBUILT("name-in-mac", PROXYSG_ONLY),
 	HT_UNBUILT("separator", PROXYSG_ONLY),
-	HT_WHOLE("expire-stripped", ht_yaml_only_word, HT_WORDS({"false", 0, 0}, {"true", 1, 1})),
+	HT_WHOLE("expire-stripped", parse_expire, HT_WORDS({"false", false, 0}, {"true", true, 0})),
 	{0},
 };
 
@@ -476,49 +486,71 @@ HT_PARSER(parse_hosts)
 	return r;
 }
 
-static int fail_scheme(struct ht_yaml *y, const yaml_node_t *n, const char *s)
+/* What the kernel cannot judge, it cannot be required to judge. */
+static int check_gate(struct ht_yaml *y, const yaml_node_t *n, const char *s, const char *why)
 {
 	const struct ht_config *c = y->root;
 
-	if (strncmp(s, "https://", 8))
-		return ht_yaml_fail(y, n, "upstream '%.64s' is a URL; write HOST:PORT", s);
-	if (c->gate == HT_REQUIRE)
-		return ht_yaml_fail(
-			y, n,
-			"'gate: require' can't hold for the https upstream '%.64s': "
-			"the kernel can't judge what is encrypted; write gate: auto, or a "
-			"plain HOST:PORT",
-			s);
-	return ht_yaml_fail(
-		y, n, "https upstreams such as '%.64s' are not built yet; write HOST:PORT", s);
+	if (c->gate != HT_REQUIRE)
+		return 0;
+	return ht_yaml_fail(y, n,
+			    "'gate: require' can't hold for the upstream '%.64s': %s; write "
+			    "gate: auto, or a plain HOST:PORT",
+			    s, why);
+}
+
+static int parse_unix_upstream(struct ht_yaml *y, const yaml_node_t *n, const char *s,
+			       struct ht_upstream_config *u)
+{
+	int r = check_gate(y, n, s, "the kernel's gate sees TCP only");
+
+	if (!r)
+		r = ht_addr_unix_path(y, n, "upstreams", s + 5, &u->unix_path);
+	if (!r)
+		ht_addr_unix(u->unix_path, s, &u->addr);
+	return r;
+}
+
+/* The HOST[:PORT] of https://HOST[:PORT] with its port written out; NULL if more stands there. */
+static const char *https_authority(const char *s, char *out, size_t cap)
+{
+	const char *close = strchr(s, ']'), *colon = strchr(close ? close : s, ':');
+
+	if (strchr(s, '/') || !*s)
+		return NULL;
+	snprintf(out, cap, "%s%s", s, colon ? "" : ":443");
+	return out;
 }
 
 static int parse_upstream(struct ht_yaml *y, const yaml_node_t *n, void *to)
 {
 	struct ht_upstream_config *u = to;
-	const char *why = NULL;
-	char *s, host[256];
+	const char *why = NULL, *at;
+	char *s, host[256], authority[512];
 	int r = ht_yaml_text(y, n, "upstreams", &s);
 
 	ht_yaml_place(n, &u->line, &u->col);
 	if (r)
 		return r;
-	if (!strncmp(s, "unix:", 5)) {
-		r = ht_addr_unix_path(y, n, "upstreams", s + 5, &u->unix_path);
-		if (!r)
-			ht_addr_unix(u->unix_path, s, &u->addr);
+	if (!strncmp(s, "unix:", 5))
+		return parse_unix_upstream(y, n, s, u);
+	u->tls = !strncmp(s, "https://", 8);
+	if (u->tls && (r = check_gate(y, n, s, "the kernel can't judge what is encrypted")))
 		return r;
-	}
-	if (strstr(s, "://"))
-		return fail_scheme(y, n, s);
-	why = ht_addr_split(s, host, sizeof(host), &u->port);
-	if (!why && !ht_addr_literal(host, *s == '[', u->port, &u->addr) &&
-	    (*s == '[' || !is_host_text(host, "")))
+	at = u->tls ? https_authority(s + 8, authority, sizeof(authority)) : s;
+	if (!at)
+		return ht_yaml_fail(
+			y, n, "upstream '%.64s' has a path; write https://HOST:PORT alone", s);
+	if (!u->tls && strstr(s, "://"))
+		return ht_yaml_fail(y, n, "upstream '%.64s' is a URL; write HOST:PORT", s);
+	why = ht_addr_split(at, host, sizeof(host), &u->port);
+	if (!why && !ht_addr_literal(host, *at == '[', u->port, &u->addr) &&
+	    (*at == '[' || !is_host_text(host, "")))
 		why = "is no host name or address";
 	if (why)
 		return ht_yaml_fail(y, n,
-				    "upstream '%.64s' %s; write HOST:PORT, [IPv6]:PORT or "
-				    "unix:PATH",
+				    "upstream '%.64s' %s; write HOST:PORT, [IPv6]:PORT, "
+				    "https://HOST:PORT or unix:PATH",
 				    s, why);
 	snprintf(u->addr.text, sizeof(u->addr.text), "%s", s);
 	u->host = ht_arena_alloc(y->arena, strlen(host) + 1);
@@ -532,8 +564,156 @@ HT_PARSER(parse_upstreams)
 {
 	struct ht_site_config *s = to;
 
-	return ht_yaml_structs(y, n, f->name, UPSTREAMS_MAX, sizeof(*s->upstreams), parse_upstream,
-			       &s->upstreams, &s->nupstreams);
+	return ht_yaml_structs(y, n, f->name, HT_UPSTREAMS_MAX, sizeof(*s->upstreams),
+			       parse_upstream, &s->upstreams, &s->nupstreams);
+}
+
+/* ---- which upstream, and whether it is well ---- */
+
+HT_PARSER(parse_balance_cookie)
+{
+	struct ht_site_config *s = to;
+	int r = parse_cookie_name(y, n, f->name, &s->balance_cookie);
+
+	if (!r && s->balance != HT_BALANCE_COOKIE)
+		r = ht_yaml_fail(y, n, "'balance-cookie' needs balance: cookie; write both");
+	return r;
+}
+
+HT_PARSER(parse_upstream_ca)
+{
+	struct ht_site_config *s = to;
+
+	ht_yaml_place(n, &s->ca_line, &s->ca_col);
+	for (size_t i = 0; i < s->nupstreams; i++)
+		if (s->upstreams[i].tls)
+			return ht_yaml_path(y, f, n, &s->upstream_ca);
+	return ht_yaml_fail(y, n,
+			    "'upstream-ca' needs an https upstream; write "
+			    "upstreams: [\"https://HOST:PORT\"], or leave it out");
+}
+
+HT_PARSER(parse_check_path)
+{
+	struct ht_check_config *c = to;
+	int r = ht_yaml_text(y, n, f->name, &c->path);
+
+	if (r)
+		return r;
+	for (const char *p = c->path; *p; p++)
+		if (*c->path != '/' || (unsigned char)*p <= ' ' || (unsigned char)*p > '~')
+			return ht_yaml_fail(y, n,
+					    "'path: %.64s' is no path; write one that begins with "
+					    "'/', without blanks",
+					    c->path);
+	return 0;
+}
+
+static const struct ht_yaml_field check_fields[] = {
+	HT_WHOLE("path", parse_check_path,
+		 .missing = "'health-check' has no path; write path: /healthz"),
+	HT_FIELD("every", ht_yaml_msec, struct ht_check_config, every, HT_RANGE(100, 3600000)),
+	HT_FIELD("timeout", ht_yaml_msec, struct ht_check_config, timeout, HT_RANGE(50, 60000)),
+	HT_FIELD("rise", ht_yaml_u32, struct ht_check_config, rise, HT_RANGE(1, 100)),
+	HT_FIELD("fall", ht_yaml_u32, struct ht_check_config, fall, HT_RANGE(1, 100)),
+	HT_FIELD("status", ht_yaml_u32, struct ht_check_config, status, HT_RANGE(200, 599)),
+	{0},
+};
+
+HT_PARSER(parse_check)
+{
+	struct ht_site_config *s = to;
+
+	s->check = (struct ht_check_config){
+		.every = 5000, .timeout = 2000, .rise = 2, .fall = 3, .status = 200};
+	return ht_yaml_map(y, n, f->name, check_fields, &s->check);
+}
+
+/* ---- exempt paths ---- */
+
+/* Bytes that mean the same to everybody who reads a path: no '%', no '\\', no ';'. */
+static bool is_plain_path_byte(char c)
+{
+	return isalnum((unsigned char)c) || (c && strchr("-._~!$&'()*+,=:@/", c));
+}
+
+/* No two readers may disagree about where it leads. */
+static bool is_plain_path(struct ht_str p)
+{
+	size_t segment = 1; /* where it begins */
+
+	if (!p.len || p.p[0] != '/')
+		return false;
+	for (size_t i = 1; i <= p.len; i++) {
+		struct ht_str s = {p.p + segment, i - segment};
+
+		if (i < p.len && p.p[i] != '/') {
+			if (!is_plain_path_byte(p.p[i]))
+				return false;
+			continue;
+		}
+		if (ht_str_eq(s, HT_STR(".")) || ht_str_eq(s, HT_STR("..")) ||
+		    (!s.len && i < p.len))
+			return false;
+		segment = i + 1;
+	}
+	return true;
+}
+
+static int parse_exempt_path(struct ht_yaml *y, const yaml_node_t *n, void *to)
+{
+	char **path = to;
+	size_t len;
+	int r = ht_yaml_text(y, n, "exempt", path);
+
+	if (r)
+		return r;
+	len = strlen(*path);
+	if (**path != '/')
+		return ht_yaml_fail(y, n,
+				    "exempt path '%.64s' does not begin with '/'; write \"/PATH\", "
+				    "or \"/PATH/*\" for all below it",
+				    *path);
+	if (memchr(*path, '*', len - 1))
+		return ht_yaml_fail(y, n,
+				    "exempt path '%.64s' has a '*' before its end; only a last one "
+				    "makes a prefix",
+				    *path);
+	if (!is_plain_path((struct ht_str){*path, len}))
+		return ht_yaml_fail(y, n,
+				    "no request is ever exempt as '%.64s': paths with escapes, "
+				    "queries, parameters, empty or dot segments are always judged",
+				    *path);
+	return 0;
+}
+
+HT_PARSER(parse_exempt)
+{
+	struct ht_site_config *s = to;
+	struct ht_yaml_list none;
+
+	if (!ht_yaml_items(y, n, f->name, EXEMPT_MAX, true, &none) && !none.n)
+		return 0;
+	return ht_yaml_structs(y, n, f->name, EXEMPT_MAX, sizeof(*s->exempt), parse_exempt_path,
+			       &s->exempt, &s->nexempt);
+}
+
+static bool path_fits(const char *pattern, struct ht_str path)
+{
+	size_t len = strlen(pattern);
+
+	if (pattern[len - 1] != '*')
+		return ht_str_eq(HT_STR(pattern), path);
+	return path.len >= len - 1 && !memcmp(path.p, pattern, len - 1);
+}
+
+bool ht_config_exempts(const struct ht_site_config *s, struct ht_str path)
+{
+	for (size_t i = 0; i < s->nexempt; i++) {
+		if (path_fits(s->exempt[i], path))
+			return is_plain_path(path);
+	}
+	return false;
 }
 
 static const struct ht_yaml_field site_fields[] = {
@@ -541,20 +721,49 @@ static const struct ht_yaml_field site_fields[] = {
 		 .missing = "a site has no hosts; write hosts: [NAME], or [\"*\"] for any"),
 	HT_WHOLE("upstreams", parse_upstreams,
 		 .missing = "a site has no upstreams; write upstreams: [HOST:PORT]"),
-	HT_WHOLE("balance", ht_yaml_only_word,
-		 HT_WORDS({"round-robin", 0, 0}, {"least-connections", 1, 1}, {"source", 2, 1},
-			  {"cookie", 3, 1})),
-	HT_WHOLE("exempt", ht_yaml_unbuilt_list),
+	HT_FIELD("balance", ht_yaml_word, struct ht_site_config, balance,
+		 HT_WORDS({"round-robin", HT_BALANCE_ROUND_ROBIN, 0},
+			  {"least-connections", HT_BALANCE_LEAST_CONNECTIONS, 0},
+			  {"source", HT_BALANCE_SOURCE, 0}, {"cookie", HT_BALANCE_COOKIE, 0})),
+	HT_WHOLE("balance-cookie", parse_balance_cookie),
+	HT_FIELD("resolve-every", ht_yaml_msec, struct ht_site_config, resolve_every,
+		 HT_RANGE(0, 86400000)),
+	HT_WHOLE("upstream-ca", parse_upstream_ca),
+	HT_WHOLE("health-check", parse_check),
+	HT_WHOLE("exempt", parse_exempt),
+	HT_FIELD("hsts", ht_yaml_sec, struct ht_site_config, hsts_s,
+		 HT_RANGE(0, 10ull * 365 * 24 * 3600 * 1000)),
 	HT_WHOLE("cookies", parse_rules),
 	{0},
 };
 
+/* Our own cookie must not be one that is signed. */
+static int check_balance_cookie(struct ht_yaml *y, const yaml_node_t *n, struct ht_site_config *s)
+{
+	static char ours[] = "ht_backend";
+
+	if (s->balance != HT_BALANCE_COOKIE)
+		return 0;
+	if (!s->balance_cookie)
+		s->balance_cookie = ours;
+	for (size_t i = 0; i < s->nrules; i++)
+		if (name_taken(&s->rules[i], s->balance_cookie))
+			return ht_yaml_fail(y, ht_yaml_value(y, n, "balance-cookie"),
+					    "'%s' is a cookie or a sibling of the rule in line %u; "
+					    "write another balance-cookie: NAME",
+					    s->balance_cookie, s->rules[i].line);
+	return 0;
+}
+
 static int parse_site(struct ht_yaml *y, const yaml_node_t *n, void *to)
 {
 	struct ht_site_config *s = to;
+	int r;
 
 	ht_yaml_place(n, &s->line, &s->col);
-	return ht_yaml_map(y, n, "a site", site_fields, s);
+	s->resolve_every = 30000;
+	r = ht_yaml_map(y, n, "a site", site_fields, s);
+	return r ? r : check_balance_cookie(y, n, s);
 }
 
 int ht_config_parse_sites(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,

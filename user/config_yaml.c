@@ -109,7 +109,8 @@ static int fail_reader(struct ht_yaml *y, const yaml_parser_t *p, const char *te
 
 static int fail_parser(struct ht_yaml *y, const yaml_parser_t *p, const char *text, size_t len)
 {
-	if (p->error == YAML_MEMORY_ERROR)
+	/* libyaml's loader fails without an error when it has no memory */
+	if (p->error == YAML_MEMORY_ERROR || p->error == YAML_NO_ERROR)
 		return ht_yaml_nomem(y);
 	if (p->error == YAML_READER_ERROR)
 		return fail_reader(y, p, text, len);
@@ -722,15 +723,4 @@ int ht_yaml_unbuilt(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml
 	(void)to;
 	return ht_yaml_fail(y, n, "'%s' is not built yet; %s", f->name,
 			    instead ? instead : "leave it out");
-}
-
-int ht_yaml_unbuilt_list(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
-			 void *to)
-{
-	struct ht_yaml_list items;
-	int r = ht_yaml_items(y, n, f->name, SIZE_MAX, true, &items);
-
-	if (r || !items.n)
-		return r;
-	return ht_yaml_unbuilt(y, f, items.item[0], to);
 }

@@ -111,8 +111,6 @@ int ht_yaml_sec(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_nod
 		void *to); /* uint64_t; arg: range in milliseconds */
 int ht_yaml_unbuilt(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
 		    void *to); /* always a mistake; arg: what to do instead, or NULL */
-int ht_yaml_unbuilt_list(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
-			 void *to); /* likewise, but an empty list is harmless */
 
 /* For the tables and the parsers that are particular to one key. */
 #define HT_FIELD(key, parser, type, member, ...)                                                   \

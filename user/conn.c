@@ -6,44 +6,30 @@
  */
 #include "conn.h"
 
-#include <arpa/inet.h>
 #include <openssl/rand.h>
 
 #define HT_CONN_TURNS 32 /* steps of one connection before the others have theirs */
 
 /* ---- the gateway and a worker's workspace ---- */
 
-void ht_gateway_set_ring(struct ht_gateway *g, struct ht_keyring *ring)
-{
-	struct ht_keyring *old;
-
-	/*
-	 * The version goes up first: a worker whose cookies miss because of the new generations
-	 * sees it, and waits at the lock until all of them are published.
-	 */
-	pthread_mutex_lock(&g->ring_lock);
-	old = g->ring;
-	g->ring = ring;
-	atomic_fetch_add(&g->ring_version, 1);
-	ht_offload_generations(g->offload, ring);
-	pthread_mutex_unlock(&g->ring_lock);
-	ht_keyring_unref(old);
-}
-
 const struct ht_keyring *ht_workspace_ring(struct ht_workspace *ws)
 {
-	struct ht_gateway *g = ws->gateway;
+	struct ht_common *common = ws->gateway->common;
 
-	if (atomic_load_explicit(&g->ring_version, memory_order_acquire) == ws->ring_version)
+	if (atomic_load_explicit(&common->ring_version, memory_order_acquire) == ws->ring_version)
 		return ws->ring;
 	ht_keyring_unref(ws->ring);
-	pthread_mutex_lock(&g->ring_lock);
-	ws->ring = ht_keyring_ref(g->ring);
-	ws->ring_version = atomic_load(&g->ring_version);
-	pthread_mutex_unlock(&g->ring_lock);
+	pthread_mutex_lock(&common->ring_lock);
+	ws->ring = ht_keyring_ref(common->ring);
+	ws->ring_version = atomic_load(&common->ring_version);
+	pthread_mutex_unlock(&common->ring_lock);
 	return ws->ring;
 }
 
+/*
+ * Timers that run when a reload changes their length keep their deadlines: for as long as the old
+ * length, some of the shorter ones behind them may fire late.
+ */
 static void workspace_timers(struct ht_workspace *ws)
 {
 	const struct ht_config *c = ws->gateway->config;
@@ -58,6 +44,77 @@ static void workspace_timers(struct ht_workspace *ws)
 	ms[HT_TIMER_LINGER] = 5000;
 	ms[HT_TIMER_POOL] = HT_MIN(c->timeouts.idle, (uint64_t)30000);
 	ms[HT_TIMER_PAUSE] = 100;
+	ms[HT_TIMER_DOOR] = 20;
+}
+
+struct ht_view *ht_view_ref(struct ht_view *v)
+{
+	v->refs++;
+	return v;
+}
+
+void ht_view_unref(struct ht_view *v)
+{
+	if (!v || --v->refs)
+		return;
+	for (size_t i = 0; v->upstreams && i < v->gateway->config->nsites; i++)
+		ht_upstreams_close(&v->upstreams[i]);
+	free(v->upstreams);
+	ht_gateway_unref(v->gateway);
+	free(v);
+}
+
+static int view_new(struct ht_workspace *ws, struct ht_gateway *g, struct ht_view **ret)
+{
+	struct ht_view *v = calloc(1, sizeof(*v));
+	int err = 0;
+
+	if (!v)
+		return -ENOMEM;
+	v->refs = 1;
+	v->gateway = ht_gateway_ref(g);
+	v->upstreams = calloc(g->config->nsites ? g->config->nsites : 1, sizeof(*v->upstreams));
+	if (!v->upstreams)
+		err = -ENOMEM;
+	for (size_t i = 0; !err && i < g->config->nsites; i++)
+		err = ht_upstreams_open(&v->upstreams[i], ht_health_site(g->health, i), &ws->loop,
+					g->offload, g->plain, ws->stats);
+	if (err)
+		ht_view_unref(v);
+	else
+		*ret = v;
+	return err;
+}
+
+/* Idle backend connections go over to the site of the same name; what is left of them is closed. */
+static void view_inherit(struct ht_view *v, struct ht_view *from)
+{
+	const struct ht_config *new = v->gateway->config, *old = from->gateway->config;
+
+	for (size_t i = 0; i < new->nsites; i++) {
+		for (size_t j = 0; j < old->nsites; j++) {
+			if (!strcmp(new->sites[i].hosts[0], old->sites[j].hosts[0]))
+				ht_upstreams_inherit(&v->upstreams[i], &from->upstreams[j]);
+		}
+	}
+	for (size_t j = 0; j < old->nsites; j++)
+		ht_upstreams_retire(&from->upstreams[j]);
+}
+
+int ht_workspace_switch(struct ht_workspace *ws, struct ht_gateway *g)
+{
+	struct ht_view *old = ws->view, *v;
+	int err = view_new(ws, g, &v);
+
+	if (err)
+		return err;
+	if (old)
+		view_inherit(v, old);
+	ws->view = v;
+	ws->gateway = g;
+	workspace_timers(ws);
+	ht_view_unref(old);
+	return 0;
 }
 
 int ht_workspace_open(struct ht_workspace *ws, struct ht_gateway *g, struct ht_stats *stats)
@@ -67,30 +124,20 @@ int ht_workspace_open(struct ht_workspace *ws, struct ht_gateway *g, struct ht_s
 
 	if (err)
 		return err;
-	ws->gateway = g;
 	ws->stats = stats;
-	workspace_timers(ws);
 	if (RAND_bytes(prefix, sizeof(prefix)) != 1)
 		return -EIO;
 	for (size_t i = 0; i < sizeof(prefix); i++)
 		snprintf(ws->id_prefix + 2 * i, 3, "%02x", prefix[i]);
-	ws->upstreams = calloc(g->config->nsites, sizeof(*ws->upstreams));
-	if (!ws->upstreams)
-		return -ENOMEM;
-	for (size_t i = 0; !err && i < g->config->nsites; i++)
-		err = ht_upstreams_open(&ws->upstreams[i], &g->config->sites[i], &ws->loop,
-					g->offload, g->plain, stats);
-	return err;
+	return ht_workspace_switch(ws, g);
 }
 
 void ht_workspace_close(struct ht_workspace *ws)
 {
 	while (ws->conns)
 		ht_conn_close(ws->conns, true);
-	for (size_t i = 0; ws->upstreams && i < ws->gateway->config->nsites; i++)
-		ht_upstreams_close(&ws->upstreams[i]);
-	free(ws->upstreams);
-	ws->upstreams = NULL;
+	ht_view_unref(ws->view);
+	ws->view = NULL;
 	ht_loop_close(&ws->loop);
 	ht_bufs_free(&ws->bufs);
 	ht_keyring_unref(ws->ring);
@@ -128,22 +175,6 @@ static void conn_bury(struct ht_source *s)
 	free(c->subject);
 	free(c->identity);
 	free(c);
-}
-
-static void conn_peer(struct ht_conn *c, const struct sockaddr *peer, socklen_t len)
-{
-	const struct in6_addr *six = &c->peer.in6.sin6_addr;
-
-	c->peer.sa.sa_family = AF_UNSPEC;
-	if (peer->sa_family != AF_INET && peer->sa_family != AF_INET6)
-		return;
-	memcpy(&c->peer, peer, HT_MIN((size_t)len, sizeof(c->peer)));
-	if (peer->sa_family == AF_INET)
-		inet_ntop(AF_INET, &c->peer.in.sin_addr, c->ip, sizeof(c->ip));
-	else if (IN6_IS_ADDR_V4MAPPED(six))
-		inet_ntop(AF_INET, &six->s6_addr[12], c->ip, sizeof(c->ip));
-	else
-		inet_ntop(AF_INET6, six, c->ip, sizeof(c->ip));
 }
 
 static void conn_count(struct ht_conn *c, enum ht_conn_state state, int n)
@@ -185,7 +216,8 @@ static void conn_turn_away(struct ht_workspace *ws, const struct ht_listener *l,
 
 static void conn_expired(struct ht_timer *t);
 
-static struct ht_conn *conn_new(struct ht_workspace *ws, const struct ht_listener *l, int fd)
+static struct ht_conn *conn_new(struct ht_workspace *ws, struct ht_view *origin,
+				const struct ht_listener *l, int fd)
 {
 	struct ht_conn *c = calloc(1, sizeof(*c));
 
@@ -194,12 +226,16 @@ static struct ht_conn *conn_new(struct ht_workspace *ws, const struct ht_listene
 	c->source = (struct ht_source){.fd = fd, .ready = conn_ready, .bury = conn_bury};
 	c->timer.fire = conn_expired;
 	c->ws = ws;
+	c->origin = ht_view_ref(origin);
 	c->listener = l;
 	c->id = ++ws->next_id;
-	c->phase = l->tls ? HT_PHASE_HANDSHAKE : HT_PHASE_HEAD;
+	c->phase = l->config->proxy_protocol ? HT_PHASE_PROXY
+		   : l->tls		     ? HT_PHASE_HANDSHAKE
+					     : HT_PHASE_HEAD;
 	if ((l->tls && ht_tls_open(&c->tls, l->tls, &c->source)) ||
 	    ht_loop_add(&ws->loop, &c->source)) {
 		ht_tls_close(&c->tls);
+		ht_view_unref(c->origin);
 		free(c);
 		return NULL;
 	}
@@ -211,28 +247,36 @@ static struct ht_conn *conn_new(struct ht_workspace *ws, const struct ht_listene
 	return c;
 }
 
-void ht_conn_accept(struct ht_workspace *ws, const struct ht_listener *l, int fd,
-		    const struct sockaddr *peer, socklen_t len)
+void ht_conn_accept(struct ht_workspace *ws, struct ht_view *origin, const struct ht_listener *l,
+		    int fd, const struct sockaddr *peer, socklen_t len)
 {
-	struct ht_gateway *g = ws->gateway;
+	struct ht_common *common = ws->gateway->common;
 	struct ht_conn *c;
 
 	ht_stats_inc(ws->stats->accepted, 1);
-	if (atomic_fetch_add(&g->connections, 1) >= g->config->limits.connections) {
-		atomic_fetch_sub(&g->connections, 1);
+	if (!ht_edge_admits(ws->gateway->config, l->config, peer, len)) {
+		ht_stats_inc(ws->stats->proxy_untrusted, 1);
+		ht_log_limited(LOG_WARNING, "msg=\"not a trusted proxy\" listener=%s",
+			       l->config->addr.text);
+		close(fd);
+		return;
+	}
+	if (atomic_fetch_add(&common->connections, 1) >= ws->gateway->config->limits.connections) {
+		atomic_fetch_sub(&common->connections, 1);
 		conn_turn_away(ws, l, fd);
 		return;
 	}
-	c = conn_new(ws, l, fd);
+	c = conn_new(ws, origin, l, fd);
 	if (!c) {
-		atomic_fetch_sub(&g->connections, 1);
+		atomic_fetch_sub(&common->connections, 1);
 		ht_stats_inc(ws->stats->connections_refused, 1);
 		close(fd);
 		return;
 	}
-	conn_peer(c, peer, len);
+	ht_conn_set_peer(c, peer, len);
 	conn_count(c, HT_CONN_IDLE, 1);
-	ht_timer_arm(&ws->loop, &c->timer, l->tls ? HT_TIMER_HANDSHAKE : HT_TIMER_HEAD);
+	ht_timer_arm(&ws->loop, &c->timer,
+		     c->phase == HT_PHASE_HEAD ? HT_TIMER_HEAD : HT_TIMER_HANDSHAKE);
 }
 
 static void conn_secured(struct ht_conn *c)
@@ -417,6 +461,27 @@ static void conn_account(struct ht_conn *c)
 
 /* ---- ending ---- */
 
+static void conn_leave_view(struct ht_conn *c)
+{
+	ht_view_unref(TAKE_PTR(c->view));
+}
+
+void ht_conn_take_view(struct ht_conn *c)
+{
+	struct ht_view *v = c->ws->view;
+
+	if (c->view == v)
+		return;
+	v->refs++;
+	/* a pinned backend connection is kept if its upstream is still one of the site's */
+	if (c->backend && !ht_backend_adopt(c->backend, v->upstreams, v->gateway->config->nsites)) {
+		c->pinned = false;
+		ht_conn_leave_backend(c, false);
+	}
+	conn_leave_view(c);
+	c->view = v;
+}
+
 void ht_conn_leave_backend(struct ht_conn *c, bool reusable)
 {
 	struct ht_backend *b = c->backend;
@@ -460,7 +525,9 @@ void ht_conn_close(struct ht_conn *c, bool reset)
 	if (c->next)
 		c->next->prev = c->prev;
 	ws->nconns--;
-	atomic_fetch_sub(&ws->gateway->connections, 1);
+	atomic_fetch_sub(&ws->gateway->common->connections, 1);
+	conn_leave_view(c);
+	ht_view_unref(TAKE_PTR(c->origin));
 	ht_loop_bury(&ws->loop, &c->source);
 }
 
@@ -513,6 +580,8 @@ void ht_conn_finish(struct ht_conn *c)
 		ht_buf_give(bufs, &c->in);
 	c->copy = NULL;
 	c->served = true;
+	if (!c->backend)
+		conn_leave_view(c);
 	if (c->x.keep_alive)
 		ht_conn_enter(c, HT_PHASE_HEAD);
 	else if (c->x.linger || ht_buf_len(&c->in) || conn_can_read(c))
@@ -589,7 +658,7 @@ static void conn_expired(struct ht_timer *t)
 		ht_stats_inc(c->ws->stats->timeouts, 1);
 		conn_expired_waiting(c, kind);
 	} else {
-		if (c->phase == HT_PHASE_HANDSHAKE)
+		if (c->phase == HT_PHASE_HANDSHAKE || c->phase == HT_PHASE_PROXY)
 			ht_stats_inc(c->ws->stats->timeouts, 1);
 		ht_conn_close(c, false);
 		return;
@@ -604,6 +673,7 @@ static enum ht_timer_kind conn_timeout(const struct ht_conn *c, bool *ret_renews
 
 	*ret_renews = false;
 	switch (c->phase) {
+	case HT_PHASE_PROXY:
 	case HT_PHASE_HANDSHAKE:
 		return HT_TIMER_HANDSHAKE;
 	case HT_PHASE_HEAD: /* a head has its time as a whole, however slowly it trickles in */
@@ -656,6 +726,8 @@ static bool conn_exchange(struct ht_conn *c)
 static bool conn_step(struct ht_conn *c)
 {
 	switch (c->phase) {
+	case HT_PHASE_PROXY:
+		return ht_edge_header(c);
 	case HT_PHASE_HANDSHAKE:
 		return conn_handshake(c);
 	case HT_PHASE_HEAD:

@@ -14,6 +14,7 @@
 #include "binding.h"
 #include "buf.h"
 #include "config.h"
+#include "gateway.h"
 #include "http.h"
 #include "keyring.h"
 #include "log.h"
@@ -27,46 +28,26 @@
 
 /* ---- what connections share ---- */
 
-struct ht_listener {
-	const struct ht_listener_config *config;
-	size_t index;
-	struct ht_tls_ctx *tls; /* NULL = plain */
-	int unix_fd;		/* a unix socket is shared by the workers; -1 otherwise */
-	uint16_t port;		/* chosen by the kernel where the configuration says 0 */
-};
-
-/* The gateway: everything that all workers share. Immutable but for what is said to change. */
-struct ht_gateway {
-	const struct ht_config *config;
-	struct ht_policy_site *policies; /* one per site */
-	struct ht_listener *listeners;
-	struct ht_offload *offload;
-	struct ht_offload *plain; /* always off */
-	struct ht_access_log *access_log;
-	bool access_log_on;
-	_Atomic size_t connections; /* of clients */
-	/* The key ring, replaced under the lock; a new version says that it was. */
-	pthread_mutex_t ring_lock;
-	struct ht_keyring *ring;
-	_Atomic uint32_t ring_version;
-};
-
 /*
- * Puts a new snapshot in the place of the old one and publishes its generations, as one step for
- * whoever holds the lock. Takes over the caller's reference. Any thread.
+ * A generation as one worker uses it: with its own connections to the upstreams. A client's
+ * connection holds one for its listener and one for its exchange. The worker's thread only.
  */
-void ht_gateway_set_ring(struct ht_gateway *g, struct ht_keyring *ring);
+struct ht_view {
+	struct ht_gateway *gateway;	/* a reference */
+	struct ht_upstreams *upstreams; /* one set per site */
+	size_t refs;
+};
 
 #define HT_EXTRAS_MAX HT_HTTP_FIELDS_MAX
 #define HT_ARENA 16384 /* bytes of Set-Cookie lines that we may add to one response */
 
 /* What a worker lends to its connections: pools, counters and room to work in. */
 struct ht_workspace {
-	struct ht_gateway *gateway;
+	struct ht_gateway *gateway; /* the newest generation: that of `view` */
+	struct ht_view *view;	    /* what new connections and new requests get */
 	struct ht_loop loop;
 	struct ht_bufs bufs;
 	struct ht_stats *stats;
-	struct ht_upstreams *upstreams; /* one per site */
 	struct ht_keyring *ring;
 	uint32_t ring_version;
 	bool draining; /* no more requests: connections end after the one that they serve */
@@ -91,12 +72,19 @@ int ht_workspace_open(struct ht_workspace *ws, struct ht_gateway *g, struct ht_s
 /* Closes what is left of connections and gives everything back. */
 void ht_workspace_close(struct ht_workspace *ws);
 
+struct ht_view *ht_view_ref(struct ht_view *v);
+void ht_view_unref(struct ht_view *v); /* NULL-safe */
+
+/* New requests are served by this generation, the others go on as they began. -errno: they all do. */
+int ht_workspace_switch(struct ht_workspace *ws, struct ht_gateway *g);
+
 /* No more requests: idle connections are closed, the others end after their exchange. */
 void ht_workspace_drain(struct ht_workspace *ws);
 
 /* ---- one connection ---- */
 
 enum ht_phase {
+	HT_PHASE_PROXY, /* the PROXY header is to come */
 	HT_PHASE_HANDSHAKE,
 	HT_PHASE_HEAD,	   /* between requests, or in the middle of a head */
 	HT_PHASE_EXCHANGE, /* a request and its answer, both ways at once */
@@ -132,7 +120,7 @@ struct ht_exchange {
 	const struct ht_policy_site *policy;
 	uint32_t site_index;
 	uint64_t started_us, bytes_in, bytes_out;
-	char request_id[33];
+	char request_id[65]; /* ours, or a trusted proxy's */
 
 	/* the request */
 	enum ht_upload upload;
@@ -144,10 +132,12 @@ struct ht_exchange {
 	const char *data; /* of the chunk whose size line is on its way: it is next */
 	size_t data_len;
 	char line[24];
-	uint64_t tried; /* upstreams that failed, as bits */
+	uint64_t tried;	   /* upstreams that failed, as bits */
+	uint32_t affinity; /* gen of the upstream that the client's cookie names; 0 = none */
 	unsigned attempts;
 	int minor;
 	bool head, idempotent, upgrade, ntlm;
+	bool interim;	    /* a 1xx came from the backend: it has begun to answer */
 	bool expecting;	    /* the client waits for a 100 before it sends its body */
 	bool body_sent;	    /* bytes of the body are with the backend: too late to try another */
 	bool body_complete; /* the client has sent all of it */
@@ -157,6 +147,9 @@ struct ht_exchange {
 	bool canonical;	    /* rewritten after a refusal; there is no second time */
 	bool counted;	    /* its cookies are in the metrics */
 	bool timed_out;	    /* an upstream took too long to connect */
+	bool https;	    /* by our listener, or by the word of a trusted proxy */
+	bool exempt;	    /* no cookie of it is judged */
+	uint16_t stripped;  /* rules, as bits: their cookies were cut from the request */
 
 	/* the answer */
 	enum ht_answer answer;
@@ -183,6 +176,7 @@ struct ht_exchange {
 
 /* Who the client is to one site; made when the first request for the site comes. */
 struct ht_identity {
+	uint64_t serial; /* of the generation */
 	uint32_t site;
 	size_t nbinds, nrules;
 	struct ht_binding *bind;
@@ -198,7 +192,9 @@ struct ht_conn {
 	struct ht_source source;
 	struct ht_timer timer;
 	struct ht_workspace *ws;
+	struct ht_view *origin; /* the generation that accepted it: its listener's */
 	const struct ht_listener *listener;
+	struct ht_view *view; /* the exchange's; kept after it while the backend is pinned */
 	struct ht_conn *prev, *next;
 	struct ht_tls tls;
 	enum ht_phase phase;
@@ -210,12 +206,15 @@ struct ht_conn {
 	bool verified;	   /* a client certificate was shown and verified */
 	bool eof;	   /* the client's side is */
 	uint64_t id;
-	union {
+	/* who is at the other end: of the socket, or by its PROXY header; AF_UNSPEC = a unix socket */
+	union ht_sockaddr {
 		struct sockaddr sa;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
 	} peer;
-	char ip[INET6_ADDRSTRLEN];
+	/* whose request it is: the peer or, behind a trusted one, whom the last request named */
+	union ht_sockaddr client;
+	char peer_ip[INET6_ADDRSTRLEN], ip[INET6_ADDRSTRLEN];
 	char *subject; /* of the client certificate, or NULL */
 	const char *tls_version;
 	struct ht_identity *identity;
@@ -229,9 +228,9 @@ struct ht_conn {
 	struct ht_exchange x;
 };
 
-/* A new client on `fd`, which it takes over. */
-void ht_conn_accept(struct ht_workspace *ws, const struct ht_listener *l, int fd,
-		    const struct sockaddr *peer, socklen_t len);
+/* A new client on `fd`, which it takes over. `origin` is the generation of the listener. */
+void ht_conn_accept(struct ht_workspace *ws, struct ht_view *origin, const struct ht_listener *l,
+		    int fd, const struct sockaddr *peer, socklen_t len);
 
 /* ---- conn.c, for its other halves ---- */
 
@@ -259,8 +258,34 @@ void ht_conn_close(struct ht_conn *c, bool reset);
 /* Ends it in the middle of an answer, so that the client can tell that it is incomplete. */
 void ht_conn_cut(struct ht_conn *c);
 
+/* Takes the newest generation for the exchange that begins. */
+void ht_conn_take_view(struct ht_conn *c);
+
 /* Gives the backend connection back, to the pool if it may be used again. */
 void ht_conn_leave_backend(struct ht_conn *c, bool reusable);
+
+/* ---- conn_edge.c ---- */
+
+/* May this peer open a connection here at all? Only trusted ones where a PROXY header comes first. */
+bool ht_edge_admits(const struct ht_config *config, const struct ht_listener_config *l,
+		    const struct sockaddr *peer, socklen_t len);
+/* The PROXY header; after it comes the handshake, or the first request. True if something happened. */
+bool ht_edge_header(struct ht_conn *c);
+/* The peer is another one from now on, and the client too. */
+void ht_conn_set_peer(struct ht_conn *c, const struct sockaddr *peer, socklen_t len);
+
+/* What goes on to the backend of what a trusted proxy said. Points into the request. */
+struct ht_hop {
+	bool append; /* its X-Forwarded-For and Forwarded stay */
+	struct ht_str host;
+};
+/* Sets the request's client, its id and x.https, as far as the peer is trusted to say. */
+void ht_edge_believe(struct ht_conn *c, struct ht_hop *ret);
+
+/* Is the request exempt from judgement? */
+bool ht_edge_exempts(const struct ht_site_config *s, const struct ht_http_request *r);
+/* Answers with a 308 to the same under https. */
+void ht_edge_redirect(struct ht_conn *c);
 
 /* ---- conn_request.c ---- */
 

@@ -10,6 +10,7 @@
 #define HT_PIECE_MAX 65536
 
 static void request_connect(struct ht_conn *c);
+static void request_find_affinity(struct ht_conn *c);
 
 /* ---- routing ---- */
 
@@ -98,19 +99,20 @@ static int request_identify(struct ht_conn *c)
 	struct ht_identity *id = c->identity;
 	struct ht_client who = client;
 
-	if (id && id->site == c->x.site_index)
+	if (id && id->serial == c->view->gateway->serial && id->site == c->x.site_index)
 		return 0;
 	free(id);
 	c->identity = NULL;
 	id = calloc(1, sizeof(*id) + p->nbinds * sizeof(*id->bind) + p->nrules * sizeof(*id->memo));
 	if (!id)
 		return -ENOMEM;
+	id->serial = c->view->gateway->serial;
 	id->site = c->x.site_index;
 	id->nbinds = p->nbinds;
 	id->nrules = p->nrules;
 	id->bind = (struct ht_binding *)(id + 1);
 	id->memo = (struct ht_memo *)(id->bind + p->nbinds);
-	memcpy(&who.addr, &c->peer, sizeof(c->peer));
+	memcpy(&who.addr, &c->client, sizeof(c->client));
 	for (size_t i = 0; i < p->nbinds; i++)
 		ht_binding_make(p->bind[i].binds, p->bind[i].nbinds, &who, &id->bind[i]);
 	c->identity = id;
@@ -132,7 +134,7 @@ static bool request_is_unbound(const struct ht_conn *c)
 /* Finds the site and what it thinks of the client. False if that was the end of it. */
 static bool request_route(struct ht_conn *c)
 {
-	const struct ht_gateway *g = c->ws->gateway;
+	const struct ht_gateway *g = c->view->gateway;
 	const struct ht_http_request *r = &c->ws->request;
 	const struct ht_site_config *site = ht_config_site(g->config, r->host);
 	struct ht_exchange *x = &c->x;
@@ -144,11 +146,18 @@ static bool request_route(struct ht_conn *c)
 	x->site = site;
 	x->site_index = (uint32_t)(site - g->config->sites);
 	x->policy = &g->policies[x->site_index];
+	if (c->listener->config->redirect_https && !x->https) {
+		ht_edge_redirect(c);
+		return false;
+	}
 	if (request_identify(c)) {
 		ht_conn_error(c, 503, "out of memory");
 		return false;
 	}
-	if (request_is_unbound(c)) {
+	x->exempt = ht_edge_exempts(site, r);
+	if (x->exempt)
+		ht_stats_inc(c->ws->stats->exempt, 1);
+	if (!x->exempt && request_is_unbound(c)) {
 		ht_stats_inc(c->ws->stats->rejected_unbound, 1);
 		ht_conn_error(c, 403, "this site needs to know the client better");
 		return false;
@@ -162,18 +171,20 @@ static bool request_route(struct ht_conn *c)
 }
 
 /* The head as it goes to the backend, into c->head. */
-static bool request_write(struct ht_conn *c)
+static bool request_write(struct ht_conn *c, const struct ht_hop *hop)
 {
 	const struct ht_listener_config *l = c->listener->config;
 	const struct ht_http_forward f = {
 		.client_ip = HT_STR(c->ip),
-		.proto = l->tls ? "https" : "http",
-		.request_id = {c->x.request_id, 32},
+		.proxy_ip = HT_STR(hop->append ? c->peer_ip : ""),
+		.host = hop->host,
+		.proto = c->x.https ? "https" : "http",
+		.request_id = HT_STR(c->x.request_id),
 		.client_cert = l->tls && l->tls->client_cert != HT_CLIENT_CERT_NONE,
 		.client_cert_verified = c->verified,
 		.client_cert_subject = HT_STR(c->subject ? c->subject : ""),
 	};
-	size_t limit = HT_MIN(c->ws->gateway->config->limits.head, (size_t)HT_BUF_SMALL);
+	size_t limit = HT_MIN(c->view->gateway->config->limits.head, (size_t)HT_BUF_SMALL);
 	int n;
 
 	if (!c->head.data && ht_buf_take(&c->ws->bufs, &c->head, HT_BUF_SMALL)) {
@@ -192,13 +203,18 @@ static bool request_write(struct ht_conn *c)
 
 static void request_begin(struct ht_conn *c)
 {
+	struct ht_hop hop;
+
 	request_note(c);
+	ht_conn_take_view(c);
+	ht_edge_believe(c, &hop);
 	ht_conn_enter(c, HT_PHASE_EXCHANGE);
 	request_copy_for_log(c);
 	/* the parsed request points into the input, which stays as it is until we are done here */
 	c->in.start += (uint32_t)c->ws->request.head_len;
-	if (!request_route(c) || !request_write(c))
+	if (!request_route(c) || !request_write(c, &hop))
 		return;
+	request_find_affinity(c);
 	if (!ht_buf_len(&c->in))
 		ht_buf_give(&c->ws->bufs, &c->in);
 	request_connect(c);
@@ -207,9 +223,7 @@ static void request_begin(struct ht_conn *c)
 /* A pinned backend connection may go while its client is idle. */
 static void request_mind_pinned(struct ht_conn *c)
 {
-	struct ht_source *s = c->backend ? &c->backend->source : NULL;
-
-	if (s && (s->readable || s->hup || s->error)) {
+	if (c->backend && ht_backend_unquiet(c->backend)) {
 		c->pinned = false;
 		ht_conn_leave_backend(c, false);
 	}
@@ -246,7 +260,8 @@ bool ht_request_read(struct ht_conn *c)
 			break;
 		n = ht_conn_read(c);
 		if (n == -EAGAIN) {
-			if (ws->draining && !len)
+			/* who has just come is still answered: his request may be on its way */
+			if (ws->draining && !len && c->served)
 				ht_conn_close(c, false);
 			return false;
 		}
@@ -279,13 +294,42 @@ static bool request_has_backend(struct ht_conn *c)
 
 	if (!b)
 		return false;
-	if (b->set == &c->ws->upstreams[c->x.site_index] && ht_backend_alive(b)) {
+	if (b->set == &c->view->upstreams[c->x.site_index] && ht_backend_alive(b)) {
 		b->reused = true;
 		return true;
 	}
 	c->pinned = false;
 	ht_conn_leave_backend(c, false);
 	return false;
+}
+
+/* The same for all connections of a client. */
+static uint64_t client_id(const struct ht_conn *c)
+{
+	if (c->client.sa.sa_family == AF_INET6)
+		return ht_balance_id(&c->client.in6.sin6_addr, sizeof(c->client.in6.sin6_addr));
+	if (c->client.sa.sa_family == AF_INET)
+		return ht_balance_id(&c->client.in.sin_addr, sizeof(c->client.in.sin_addr));
+	return 0;
+}
+
+/* The upstream that the client's affinity cookie names. It passes on to the backend like any other. */
+static void request_find_affinity(struct ht_conn *c)
+{
+	const struct ht_http_request *r = &c->ws->request;
+	struct ht_exchange *x = &c->x;
+	struct ht_str rest, token;
+
+	if (x->site->balance != HT_BALANCE_COOKIE)
+		return;
+	for (size_t i = 0; i < r->nfields && !x->affinity; i++) {
+		if (r->fields[i].id != HT_HTTP_COOKIE)
+			continue;
+		rest = r->fields[i].value;
+		while (!x->affinity && ht_balance_cookie(&rest, x->site->balance_cookie, &token))
+			x->affinity = ht_upstreams_by_token(&c->view->upstreams[x->site_index],
+							    token);
+	}
 }
 
 /*
@@ -295,10 +339,15 @@ static bool request_has_backend(struct ht_conn *c)
 static int request_get_backend(struct ht_conn *c)
 {
 	struct ht_exchange *x = &c->x;
+	const struct ht_wish wish = {
+		.fresh = x->fresh,
+		.source = x->site->balance == HT_BALANCE_SOURCE ? client_id(c) : 0,
+		.gen = x->affinity,
+	};
 	int err;
 
 	for (;;) {
-		err = ht_upstreams_get(&c->ws->upstreams[x->site_index], &x->tried, x->fresh, c,
+		err = ht_upstreams_get(&c->view->upstreams[x->site_index], &wish, &x->tried, c,
 				       request_notified, &c->backend);
 		if (err || !c->backend->reused || x->idempotent || ht_backend_alive(c->backend))
 			return err;
@@ -316,6 +365,8 @@ static void request_connect(struct ht_conn *c)
 		x->upload = c->backend->reused ? HT_UPLOAD_HEAD : HT_UPLOAD_CONNECT;
 	} else if (err == -ECONNREFUSED) {
 		ht_conn_error(c, x->timed_out ? 504 : 502, "no backend answers");
+	} else if (err == -EHOSTDOWN) {
+		ht_conn_error(c, 503, "no backend is up");
 	} else {
 		ht_log_limited(LOG_ERR, "msg=\"no backend connection\" error=\"%s\"",
 			       strerror(-err));
@@ -332,7 +383,7 @@ void ht_request_lost(struct ht_conn *c, int err)
 	struct ht_exchange *x = &c->x;
 	struct ht_backend *b = c->backend;
 	bool sent = x->upload > HT_UPLOAD_HEAD;
-	bool again = !sent || (b->reused && x->idempotent && !x->body_sent);
+	bool again = !sent || (b->reused && x->idempotent && !x->body_sent && !x->interim);
 
 	if (!b->reused && !sent) {
 		ht_backend_blame(b, err);
@@ -363,11 +414,34 @@ static void request_push(struct ht_workspace *ws)
 	}
 }
 
+/*
+ * Why was this user logged out? One line for each cookie that went, and not one left out: whoever
+ * sends forged cookies in masses fills the log with his address. Never a value.
+ */
+static void request_audit(struct ht_conn *c, enum ht_where where, size_t rule,
+			  enum ht_cookie_verdict verdict, enum ht_cookie_action action)
+{
+	const struct ht_rule_config *r = c->x.policy->rules[rule];
+	bool twin = action == HT_ACTION_PASS && verdict == HT_COOKIE_DUPLICATE;
+
+	if (action != HT_ACTION_STRIP && action != HT_ACTION_REPORT && !twin)
+		return;
+	ht_log(LOG_INFO,
+	       "msg=\"cookie %s\" request_id=%s site=%s cookie=%s reason=%s source=%s client=%s%s",
+	       r->mode == HT_MODE_REPORT ? "would be stripped" : "stripped", c->x.request_id,
+	       c->x.site->hosts[0], r->name, ht_cookie_verdict_name(verdict),
+	       where == HT_WHERE_KERNEL ? "kernel" : "user", c->ip[0] ? c->ip : "unix",
+	       twin ? " session=kept" : "");
+}
+
 static void request_saw(struct ht_conn *c, enum ht_where where, size_t rule,
 			enum ht_cookie_verdict verdict, enum ht_cookie_action action)
 {
 	struct ht_exchange *x = &c->x;
 
+	request_audit(c, where, rule, verdict, action);
+	if (action == HT_ACTION_STRIP)
+		x->stripped |= (uint16_t)(1U << rule);
 	ht_stats_inc(c->ws->stats->verdicts[where][verdict][action], 1);
 	if (x->nseen < HT_RULES_MAX) {
 		x->seen[x->nseen].rule = (uint8_t)rule;
@@ -386,11 +460,12 @@ static void request_count_judgement(struct ht_conn *c)
 
 static int request_judge_head(struct ht_conn *c, uint16_t only)
 {
+	static const struct ht_policy_site no_rules; /* for what is exempt */
 	struct ht_workspace *ws = c->ws;
 	const struct ht_gateway *g = ws->gateway;
 	const struct ht_policy_client client = {c->identity->bind};
 	size_t len = ht_buf_len(&c->head);
-	int reason = ht_policy_judge(c->x.policy, ht_workspace_ring(ws),
+	int reason = ht_policy_judge(c->x.exempt ? &no_rules : c->x.policy, ht_workspace_ring(ws),
 				     ht_offload_on(g->offload) ? ht_offload_keys(g->offload) : NULL,
 				     &client, &ws->head, c->head.data, &len, only, &ws->judgement);
 
@@ -458,7 +533,8 @@ static int request_send_once(struct ht_conn *c, struct ht_gate_answer *ret)
 {
 	const struct ht_exchange *x = &c->x;
 	const struct ht_gate_head h = {
-		.policy = x->site_index,
+		.policy = x->exempt ? ht_offload_no_rules(c->view->gateway->offload)
+				    : c->view->gateway->places[x->site_index],
 		.bind = c->identity->bind,
 		.nbinds = c->identity->nbinds,
 		.nrules = c->identity->nrules,
@@ -484,7 +560,7 @@ static void request_send_head(struct ht_conn *c)
 {
 	struct ht_gate_answer a;
 
-	if (c->backend->source.readable) {
+	if (ht_backend_unquiet(c->backend)) {
 		ht_request_lost(c, -EPROTO); /* it speaks before it is spoken to, or has gone */
 		return;
 	}
@@ -586,7 +662,7 @@ static int decode_chunks(struct ht_conn *c, const char **ret_data, size_t *ret_l
 
 static void piece_of_chunks(struct ht_conn *c)
 {
-	uint64_t limit = c->ws->gateway->config->limits.body;
+	uint64_t limit = c->view->gateway->config->limits.body;
 	struct ht_exchange *x = &c->x;
 
 	if (decode_chunks(c, &x->data, &x->data_len)) {

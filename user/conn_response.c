@@ -9,6 +9,8 @@
  */
 #include "conn.h"
 
+#include <stdarg.h>
+
 #define HT_FRONT 4096 /* room in front: a rewritten head may be longer than the original */
 #define HT_GROWTH (HT_ARENA + 256) /* room behind, for what doesn't fit in front */
 #define HT_TAIL 16		   /* CRLF and the last chunk */
@@ -79,6 +81,95 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 	a->used += len;
 }
 
+/* A further field, behind all of the response's. */
+_printf_(3, 4) static void response_add(struct ht_workspace *ws, struct additions *a,
+					const char *fmt, ...)
+{
+	size_t room = sizeof(ws->arena) - a->used;
+	char *line = ws->arena + a->used;
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(line, room, fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= room || a->nextras == HT_EXTRAS_MAX)
+		return;
+	ws->extras[a->nextras++] = (struct ht_http_extra){.line = {line, (size_t)n},
+							  .after = ws->response.nfields};
+	a->used += (size_t)n;
+}
+
+static bool response_sets(const struct ht_workspace *ws, const char *cookie)
+{
+	struct ht_set_cookie set;
+
+	for (size_t i = 0; i < ws->response.nfields; i++) {
+		if (ws->response.fields[i].id != HT_HTTP_SET_COOKIE)
+			continue;
+		ht_set_cookie_parse(ws->response.fields[i].value, ws->loop.now_s, &set);
+		if (ht_str_eq(set.name, HT_STR(cookie)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * expire-stripped: the client forgets what it sent in vain, unless the backend gives it a new one.
+ * With the seed's attributes; only Secure, which over plain HTTP would make it void, stays away
+ * there unless the name demands it.
+ */
+static void response_expire(struct ht_conn *c, struct additions *a)
+{
+	const struct ht_policy_site *p = c->x.policy;
+
+	if (c->ws->response.status < 200)
+		return;
+	for (size_t i = 0; i < p->nrules; i++) {
+		const struct ht_rule_config *r = p->rules[i];
+		const char *const names[] = {r->name, r->sibling};
+
+		if (!r->expire_stripped || !(c->x.stripped >> i & 1) ||
+		    response_sets(c->ws, r->name))
+			continue;
+		for (size_t j = 0; j < HT_ARRAY_SIZE(names); j++)
+			response_add(c->ws, a,
+				     "Set-Cookie: %s=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; "
+				     "Max-Age=0; HttpOnly%s; Path=/",
+				     names[j],
+				     c->x.https || !strncmp(names[j], "__", 2) ? "; Secure" : "");
+		a->private = true;
+	}
+}
+
+static void response_hsts(struct ht_conn *c, struct additions *a)
+{
+	const struct ht_http_response *r = &c->ws->response;
+	uint64_t max_age = c->x.site->hsts_s;
+
+	if (!max_age || !c->x.https || r->status < 200)
+		return;
+	for (size_t i = 0; i < r->nfields; i++) {
+		if (ht_http_name_eq(r->fields[i].name, "Strict-Transport-Security"))
+			return;
+	}
+	response_add(c->ws, a, "Strict-Transport-Security: max-age=%llu",
+		     (unsigned long long)max_age);
+}
+
+/* balance: cookie: brings the client back to the backend that has just answered him. */
+static void response_affinity(struct ht_conn *c, struct additions *a)
+{
+	const struct ht_upstream *u = c->backend ? c->backend->upstream : NULL;
+
+	if (!u || c->x.site->balance != HT_BALANCE_COOKIE || c->x.affinity == u->gen ||
+	    c->ws->response.status < 200)
+		return;
+	response_add(c->ws, a, "Set-Cookie: %s=%s; Path=/; HttpOnly; SameSite=Lax%s",
+		     c->x.site->balance_cookie, u->token, c->x.https ? "; Secure" : "");
+	a->private = true;
+}
+
 /* Signs what the site covers. 0, or -502 for more Set-Cookie fields than anybody means. */
 static int response_sign(struct ht_conn *c, struct ht_http_reply *reply)
 {
@@ -92,6 +183,9 @@ static int response_sign(struct ht_conn *c, struct ht_http_reply *reply)
 			return -502;
 		sign_field(c, i, &a);
 	}
+	response_expire(c, &a);
+	response_hsts(c, &a);
+	response_affinity(c, &a);
 	reply->extras = ws->extras;
 	reply->nextras = a.nextras;
 	reply->drops = ws->drops;
@@ -255,6 +349,7 @@ static int response_interim(struct ht_conn *c)
 	int n;
 
 	x->expecting = false;
+	x->interim = true;
 	if (!x->minor)
 		return 0;
 	n = response_sign(c, &reply);
@@ -444,11 +539,10 @@ static int response_room(struct ht_conn *c, uint32_t *ret)
 static bool response_receive(struct ht_conn *c)
 {
 	struct ht_exchange *x = &c->x;
-	struct ht_source *s;
 	uint32_t room;
 	ssize_t n;
 
-	if (!c->backend || x->upload < HT_UPLOAD_BODY || !c->backend->source.readable)
+	if (!c->backend || x->upload < HT_UPLOAD_BODY || !ht_backend_readable(c->backend))
 		return false;
 	if (response_room(c, &room)) {
 		ht_conn_error(c, 503, "out of memory");
@@ -459,22 +553,16 @@ static bool response_receive(struct ht_conn *c)
 		ht_conn_error(c, 502, "bad response");
 		return true;
 	}
-	s = &c->backend->source;
-	do {
-		n = recv(s->fd, c->out.data + x->raw_end, room, MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0 && errno == EAGAIN) {
-		s->readable = false;
+	n = ht_backend_recv(c->backend, c->out.data + x->raw_end, room);
+	if (n == -EAGAIN) {
 		if (x->raw == x->raw_end)
 			ht_buf_give(&c->ws->bufs, &c->out);
 		return false;
 	}
 	if (n <= 0) {
-		response_ended(c, n < 0 ? -errno : 0);
+		response_ended(c, (int)n);
 		return true;
 	}
-	if ((uint32_t)n < room && !s->hup)
-		s->readable = false;
 	x->raw_end += (uint32_t)n;
 	return true;
 }

@@ -70,7 +70,7 @@ static bool tunnel_up(struct ht_conn *c)
 	if (n == -EAGAIN)
 		return false;
 	if (n == 0) { /* the client is done; the backend may not be */
-		shutdown(c->backend->source.fd, SHUT_WR);
+		ht_backend_shutdown(c->backend);
 		c->shut_backend = true;
 	} else if (n < 0) {
 		ht_conn_close(c, true);
@@ -80,21 +80,14 @@ static bool tunnel_up(struct ht_conn *c)
 
 static ssize_t tunnel_receive(struct ht_conn *c)
 {
-	struct ht_source *s = &c->backend->source;
 	struct ht_buf *out = &c->out;
 	ssize_t n;
 
-	if (!s->readable)
+	if (!ht_backend_readable(c->backend))
 		return -EAGAIN;
 	if (!out->data && ht_buf_take(&c->ws->bufs, out, HT_BUF_LARGE))
 		return -ENOMEM;
-	do {
-		n = recv(s->fd, out->data, out->cap, MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		n = -errno;
-	if (n == -EAGAIN || (n > 0 && n < (ssize_t)out->cap && !s->hup))
-		s->readable = false;
+	n = ht_backend_recv(c->backend, out->data, out->cap);
 	out->start = 0;
 	out->end = n > 0 ? (uint32_t)n : 0;
 	if (n <= 0)

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "config.h"
+#include "health.h"
 #include "offload.h"
 #include "stats.h"
 #include "util.h"
@@ -17,7 +18,9 @@
 /* The daemon as ctl sees it. Pointers are borrowed and outlive the ctl. */
 struct ht_ctl_daemon {
 	const struct ht_config *config;
+	const size_t *listener_index; /* whose counters are whose; NULL = as in config */
 	struct ht_offload *offload;
+	struct ht_health *health;	     /* of the upstreams of `config`, or NULL */
 	const struct ht_stats *const *stats; /* one per worker */
 	size_t nstats;
 	const char *gate_why; /* why the gate is off, "" when it is on */
@@ -27,6 +30,11 @@ struct ht_ctl_daemon {
 	volatile bool draining;
 	/* Bumps the global generation, empties the map; returns how many went. */
 	size_t (*flush)(void *arg);
+	/*
+	 * Reads the configuration again. -errno with why, and everything is as it was; else `why`
+	 * says what of it needs a restart, or "". It changes `config` and `listener_index`.
+	 */
+	int (*reload)(void *arg, char *why, size_t why_len);
 	void *arg;
 };
 
@@ -47,7 +55,7 @@ void ht_ctl_dispatch(struct ht_ctl *c);
 /*
  * Protocol of the control socket (SOCK_STREAM): the client sends one line "COMMAND [json]\n", json
  * being {"json": true} for an answer in JSON and {"limit": N} for at most N tokens (100), and reads the answer until EOF; it starts with "ok\n" or "error: TEXT\n". Commands: status, tokens,
- * flush, metrics. Those of interface.md that are not built (bans, reload, rotate, revoke) answer
+ * flush, reload, metrics. Those of interface.md that are not built (bans, rotate, revoke) answer
  * "error: ... is not built yet".
  */
 

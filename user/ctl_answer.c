@@ -82,8 +82,10 @@ static json_t *listeners_tree(const struct ht_ctl_daemon *d, const struct ht_sta
 		const struct ht_listener_config *l = &d->config->listeners[i];
 		uint64_t requests = 0;
 
-		for (size_t code = 0; i < HT_STATS_LISTENERS && code < HT_STATS_CODES; code++)
-			requests += value_of(&s->requests[i][code]);
+		size_t at = d->listener_index ? d->listener_index[i] : i;
+
+		for (size_t code = 0; at < HT_STATS_LISTENERS && code < HT_STATS_CODES; code++)
+			requests += value_of(&s->requests[at][code]);
 		json_array_append_new(list,
 				      json_pack("{s:s, s:b, s:I}", "address", l->addr.text, "tls",
 						l->tls != NULL, "requests", (json_int_t)requests));
@@ -171,17 +173,35 @@ static json_t *counters_tree(const struct ht_stats *s)
 	return counters;
 }
 
+static json_t *upstreams_tree(const struct ht_ctl_daemon *d)
+{
+	_cleanup_free_ struct ht_stats_upstream *u = NULL;
+	json_t *list = json_array();
+	size_t n = 0;
+
+	if (d->health && ht_health_list(d->health, &u, &n))
+		n = 0;
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:b, s:I, s:I}", "site",
+						      u[i].site, "upstream", u[i].upstream, "up",
+						      u[i].up, "down_by_check", u[i].down, "active",
+						      (json_int_t)u[i].active, "failures",
+						      (json_int_t)u[i].failures));
+	return list;
+}
+
 /* NULL = out of memory. */
 static json_t *status_tree(const struct ht_ctl_daemon *d)
 {
 	_cleanup_free_ struct ht_stats *s = malloc(sizeof(*s));
 	uint64_t n[HT_COUNT_MAX] = {0};
+	json_t *tree;
 
 	if (!s)
 		return NULL;
 	ht_stats_sum(d->stats, d->nstats, s);
 	ht_offload_counters(d->offload, n);
-	return json_pack("{s:s, s:I, s:I, s:s, s:I, s:o, s:{s:b, s:s}, s:o, s:{s:o, s:o}, s:o, s:o,"
+	tree = json_pack("{s:s, s:I, s:I, s:s, s:I, s:o, s:{s:b, s:s}, s:o, s:{s:o, s:o}, s:o, s:o,"
 			 " s:o, s:o}",
 			 "version", HT_VERSION, "pid", (json_int_t)getpid(), "uptime_s",
 			 (json_int_t)(time(NULL) - d->started), "state", state_name(d), "workers",
@@ -191,6 +211,8 @@ static json_t *status_tree(const struct ht_ctl_daemon *d)
 			 side_tree(s, HT_SIDE_BACKEND), "tokens", tokens_tree(d), "verdicts",
 			 verdicts_tree(s), "refused", refused_tree(s), "counters",
 			 counters_tree(s));
+	json_object_set_new(tree, "upstreams", upstreams_tree(d));
+	return tree;
 }
 
 /* ---- the tree as rows "a.b.c", for people and their scripts ---- */
@@ -273,17 +295,26 @@ static void html_row(FILE *out, const char *path, const char *value)
 
 static char *metrics_text(const struct ht_ctl_daemon *d, size_t *ret_len)
 {
+	_cleanup_free_ struct ht_stats_upstream *upstreams = NULL;
 	struct ht_stats_global g = {
 		.gate_on = ht_offload_on(d->offload),
 		.tokens_live = ht_offload_tokens(d->offload),
 		.tokens_flushed = d->tokens_flushed,
 		.tokens_evicted = d->tokens_evicted,
-		.nlisteners = HT_MIN(d->config->nlisteners, (size_t)HT_STATS_LISTENERS),
+		.nlisteners = HT_STATS_LISTENERS,
 	};
 
 	ht_offload_counters(d->offload, g.gate_counters);
-	for (size_t i = 0; i < g.nlisteners; i++)
-		g.listeners[i] = d->config->listeners[i].addr.text;
+	if (d->health && !ht_health_list(d->health, &upstreams, &g.nupstreams)) {
+		g.upstreams = upstreams;
+		g.lookups_failed = ht_health_lookups_failed(d->health);
+	}
+	for (size_t i = 0; i < d->config->nlisteners; i++) {
+		size_t at = d->listener_index ? d->listener_index[i] : i;
+
+		if (at < HT_STATS_LISTENERS)
+			g.listeners[at] = d->config->listeners[i].addr.text;
+	}
 	return ht_stats_prometheus(d->stats, d->nstats, &g, ret_len);
 }
 
@@ -346,7 +377,7 @@ static void add_token(void *arg, const struct ht_token_key *key, const struct ht
 		      uint64_t hits)
 {
 	struct token_walk *w = arg;
-	bool known = token->key < w->config->nkeys;
+	bool known = token->key < w->config->nkeys && w->config->keys[token->key].name;
 	char hex[33];
 	int tags = 0;
 
@@ -429,6 +460,20 @@ static void command_metrics(const struct ht_ctl_daemon *d, const struct argument
 		fprintf(out, "ok\n%s", text);
 }
 
+static void command_reload(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	char why[1024] = "";
+
+	if (!d->reload)
+		fputs("error: reload is not possible here\n", out);
+	else if (d->reload(d->arg, why, sizeof(why)))
+		fprintf(out, "error: %s\n", why);
+	else if (a->json)
+		answer_json(out, json_pack("{s:b, s:s}", "reloaded", 1, "warnings", why));
+	else
+		fprintf(out, "ok\n%s%s", why, *why ? "\n" : "");
+}
+
 static const struct {
 	const char *name;
 	void (*run)(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out);
@@ -438,7 +483,7 @@ static const struct {
 	{"flush", command_flush},
 	{"metrics", command_metrics},
 	{"bans", NULL},
-	{"reload", NULL},
+	{"reload", command_reload},
 	{"rotate", NULL},
 	{"revoke", NULL},
 };

@@ -36,6 +36,7 @@ static const struct command commands[] = {
 	{"tokens", run_online, "[--limit N] [--json]",
 	 "the kernel's token map, at most 100 entries"},
 	{"flush", run_online, "[--json]", "forget all tokens: the daemon verifies each again"},
+	{"reload", run_online, "[--json]", "read the configuration, certificates and keys again"},
 	{"metrics", run_online, "[--json]", "what GET /metrics answers"},
 	{"sign", run_offline,
 	 "--profile P --key-file F --name N --value V --bind INPUT... [--json]",
@@ -44,7 +45,6 @@ static const struct command commands[] = {
 	 "--profile P --key-file F --name N --value V --bind INPUT... --token T [--json]",
 	 "print valid, forged or refused (needs no daemon)"},
 	{"bans", run_not_built, "", "not built yet"},
-	{"reload", run_not_built, "", "not built yet"},
 	{"rotate", run_not_built, "KEY", "not built yet"},
 	{"revoke", run_not_built, "KEY | --cookie NAME=VALUE", "not built yet"},
 };

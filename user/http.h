@@ -112,7 +112,13 @@ int ht_http_parse_response(const char *buf, size_t len, size_t *from, bool head_
 
 /* What the daemon tells the backend about the client (interface.md, "Towards the backend"). */
 struct ht_http_forward {
-	struct ht_str client_ip;  /* text */
+	struct ht_str client_ip; /* text */
+	/*
+	 * Not empty: the request came from a trusted proxy of this address. Its X-Forwarded-For and
+	 * Forwarded stay, and the address is added to them.
+	 */
+	struct ht_str proxy_ip;
+	struct ht_str host;	  /* for X-Forwarded-Host; empty = the request's own authority */
 	const char *proto;	  /* "http" or "https" */
 	struct ht_str request_id; /* X-Request-ID */
 	bool client_cert;	  /* the listener asks for client certificates */
@@ -135,6 +141,12 @@ struct ht_http_forward {
  */
 int ht_http_write_request(const struct ht_http_request *r, const struct ht_http_forward *f,
 			  char *out, size_t cap);
+
+/*
+ * The path of the request as the backend will read it: of the target in origin-form, up to its
+ * query. "*" of an OPTIONS, "/" where an absolute target has none.
+ */
+struct ht_str ht_http_path(const struct ht_http_request *r);
 
 /* An extra response field, without CRLF: "Set-Cookie: sid_HMAC=...; Path=/". */
 struct ht_http_extra {
@@ -170,6 +182,12 @@ int ht_http_write_response(const struct ht_http_response *r, const struct ht_htt
 int ht_http_write_error(int status, const char *text, bool keep_alive, bool head_request, char *out,
 			size_t cap);
 
+/*
+ * Likewise, a 308 to the same target under https://HOST. -EINVAL unless the request's host is a
+ * plain name or address: what else a Host may hold has no place in a Location. -ENOSPC.
+ */
+int ht_http_write_redirect(const struct ht_http_request *r, bool keep_alive, char *out, size_t cap);
+
 const char *ht_http_reason(int status);
 
 /* Decoder of the chunked coding; zero it before use. */
@@ -198,6 +216,9 @@ int ht_http_chunk_line(uint64_t n, bool first, char *out);
 
 /* Compares names or tokens, ASCII case folded. */
 bool ht_http_name_eq(struct ht_str a, const char *b);
+
+/* Likewise, `lower` in lower case, and '-' for whatever a CGI-like backend may fold into it. */
+bool ht_http_name_folds_to(struct ht_str a, const char *lower);
 
 /*
  * Takes the next element off a comma-separated list, blanks around it and empty ones skipped.

@@ -241,6 +241,11 @@ bool ht_http_name_eq(struct ht_str a, const char *b)
 	return a.len == strlen(b) && !strncasecmp(a.p, b, a.len);
 }
 
+bool ht_http_name_folds_to(struct ht_str a, const char *lower)
+{
+	return a.len == strlen(lower) && folds_to(a.p, a.len, lower);
+}
+
 bool ht_http_list_next(struct ht_str *list, struct ht_str *ret)
 {
 	while (list->len) {

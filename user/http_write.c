@@ -103,26 +103,43 @@ static void put_field(struct out *o, const struct ht_http_field *f)
 
 /* ---- requests ---- */
 
-/* Origin-form, or "*" as sent or as "OPTIONS http://host" means it. */
-static void put_target(struct out *o, const struct ht_http_request *r)
+/* What of the target belongs into its origin-form: empty or from '?' on where the path is "/". */
+static struct ht_str origin_of(const struct ht_http_request *r)
 {
 	struct ht_str t = r->target;
 	const char *p;
 
-	if (!t.len || *t.p == '/' || *t.p == '*') {
-		put_str(o, t);
-		return;
-	}
+	if (!t.len || *t.p == '/' || *t.p == '*')
+		return t;
 	p = memchr(t.p, ':', t.len);
 	p = p && t.p + t.len - p >= 3 ? p + 3 : t.p + t.len;
 	while (p < t.p + t.len && *p != '/' && *p != '?')
 		p++;
-	t = (struct ht_str){p, (size_t)(t.p + t.len - p)};
+	return (struct ht_str){p, (size_t)(t.p + t.len - p)};
+}
+
+/* Origin-form, or "*" as sent or as "OPTIONS http://host" means it. */
+static void put_target(struct out *o, const struct ht_http_request *r)
+{
+	struct ht_str t = origin_of(r);
+
 	if (!t.len && ht_str_eq(r->method, HT_STR("OPTIONS")))
 		put_lit(o, "*");
 	else if (!t.len || *t.p == '?')
 		put_lit(o, "/");
 	put_str(o, t);
+}
+
+struct ht_str ht_http_path(const struct ht_http_request *r)
+{
+	struct ht_str t = origin_of(r);
+	const char *query = t.len ? memchr(t.p, '?', t.len) : NULL;
+
+	if (query)
+		t.len = (size_t)(query - t.p);
+	if (t.len)
+		return t;
+	return HT_STR(!query && ht_str_eq(r->method, HT_STR("OPTIONS")) ? "*" : "/");
 }
 
 static bool wants_body(struct ht_str method)
@@ -146,15 +163,67 @@ static void put_request_framing(struct out *o, const struct ht_http_request *r)
 	}
 }
 
+/* All fields of one kind as one list, open at its end. False if there are none. */
+static bool put_list(struct out *o, const struct ht_http_request *r, uint8_t id, const char *name)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < r->nfields; i++) {
+		if (r->fields[i].id != id || !r->fields[i].value.len)
+			continue;
+		if (any) {
+			put_lit(o, ", ");
+		} else {
+			put_str(o, HT_STR(name));
+			put_lit(o, ": ");
+		}
+		put_str(o, r->fields[i].value);
+		any = true;
+	}
+	return any;
+}
+
+/* RFC 7239, section 4: the proxy as the one that we had it from. Only where there was one before. */
+static void put_forwarded(struct out *o, const struct ht_http_request *r,
+			  const struct ht_http_forward *f)
+{
+	bool v6 = memchr(f->proxy_ip.p, ':', f->proxy_ip.len);
+
+	if (!put_list(o, r, HT_HTTP_FORWARDED, "Forwarded"))
+		return;
+	put_str(o, HT_STR(v6 ? ", for=\"[" : ", for="));
+	put_clean(o, f->proxy_ip);
+	put_str(o, HT_STR(v6 ? "]\"\r\n" : "\r\n"));
+}
+
+static void put_forward_for(struct out *o, const struct ht_http_request *r,
+			    const struct ht_http_forward *f)
+{
+	if (!f->proxy_ip.len) {
+		if (f->client_ip.len)
+			put_clean_field(o, "X-Forwarded-For", f->client_ip);
+		return;
+	}
+	if (put_list(o, r, HT_HTTP_X_FORWARDED_FOR, "X-Forwarded-For")) {
+		put_lit(o, ", ");
+		put_clean(o, f->proxy_ip);
+		put_lit(o, "\r\n");
+	} else {
+		put_clean_field(o, "X-Forwarded-For", f->client_ip);
+	}
+	put_forwarded(o, r, f);
+}
+
 static void put_forward(struct out *o, const struct ht_http_request *r,
 			const struct ht_http_forward *f)
 {
-	if (f->client_ip.len)
-		put_clean_field(o, "X-Forwarded-For", f->client_ip);
+	struct ht_str host = f->host.len ? f->host : r->authority;
+
+	put_forward_for(o, r, f);
 	if (f->proto)
 		put_clean_field(o, "X-Forwarded-Proto", HT_STR(f->proto));
-	if (r->authority.len)
-		put_clean_field(o, "X-Forwarded-Host", r->authority);
+	if (host.len)
+		put_clean_field(o, "X-Forwarded-Host", host);
 	if (f->request_id.len)
 		put_clean_field(o, "X-Request-ID", f->request_id);
 	if (!f->client_cert)
@@ -511,5 +580,42 @@ int ht_http_write_error(int status, const char *text, bool keep_alive, bool head
 		put_clean(&o, body);
 		put_lit(&o, "\n");
 	}
+	return o.full ? -ENOSPC : (int)(o.p - o.start);
+}
+
+/* What a Location may be made of, though RFC 3986 allows more in a host. */
+static bool is_plain_host(struct ht_str host)
+{
+	bool brackets = host.len && host.p[0] == '[';
+
+	for (size_t i = 0; i < host.len; i++) {
+		char c = host.p[i];
+
+		if (!((c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') ||
+		      c == '-' || c == '.' || c == '_' ||
+		      (brackets && (c == ':' || c == '[' || c == ']'))))
+			return false;
+	}
+	return host.len;
+}
+
+int ht_http_write_redirect(const struct ht_http_request *r, bool keep_alive, char *out, size_t cap)
+{
+	struct out o = out_make(out, cap);
+	struct ht_str path = ht_http_path(r);
+
+	if (!is_plain_host(r->host))
+		return -EINVAL;
+	put_lit(&o, "HTTP/1.1 308 Permanent Redirect\r\nLocation: https://");
+	put_str(&o, r->host);
+	if (ht_str_eq(path, HT_STR("*")))
+		put_lit(&o, "/");
+	else
+		put_target(&o, r);
+	put_lit(&o, "\r\n");
+	put_length(&o, 0);
+	if (!keep_alive)
+		put_lit(&o, "Connection: close\r\n");
+	put_lit(&o, "\r\n");
 	return o.full ? -ENOSPC : (int)(o.p - o.start);
 }

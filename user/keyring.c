@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
+#include <openssl/hmac.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -195,6 +196,8 @@ static int set_seal(struct secret_set *set)
 	for (size_t i = 0; i < set->nkeys; i++) {
 		uint8_t *loose = (uint8_t *)set->secrets[i].bytes;
 
+		if (!loose)
+			continue;
 		memcpy(p, loose, set->secrets[i].len);
 		set->secrets[i].bytes = p;
 		p += set->secrets[i].len;
@@ -227,7 +230,7 @@ static int snapshot_new(struct secret_set *set, struct snapshot **ret)
 		s->keys[i] = (struct ht_key){
 			.name = set->names[i],
 			.gen = 1,
-			.nsecrets = 1,
+			.nsecrets = set->names[i] ? 1 : 0,
 			.secrets = &set->secrets[i],
 		};
 	*ret = s;
@@ -257,6 +260,8 @@ static int load_loose(const struct ht_config *c, struct secret_set *set, struct 
 		uint8_t *bytes;
 		size_t len;
 
+		if (!c->keys[i].name)
+			continue; /* a place that a reload left empty */
 		if (ht_secret_read(c->keys[i].file, &bytes, &len, &why))
 			return fail_key(diag, c, i, &why);
 		set->secrets[i] = (struct ht_secret){bytes, len};
@@ -316,6 +321,64 @@ int ht_keyring_bump(const struct ht_keyring *old, int key, struct ht_keyring **r
 		s->keys[key].gen++;
 	*ret = &s->ring;
 	return 0;
+}
+
+static bool same_secret(const struct ht_key *a, const struct ht_key *b)
+{
+	return a->nsecrets == 1 && b->nsecrets == 1 && !strcmp(a->name, b->name) &&
+	       a->secrets->len == b->secrets->len &&
+	       !CRYPTO_memcmp(a->secrets->bytes, b->secrets->bytes, a->secrets->len);
+}
+
+void ht_keyring_follow(struct ht_keyring *ring, const struct ht_keyring *before)
+{
+	struct snapshot *s = ht_container_of(ring, struct snapshot, ring);
+
+	s->ring.global_gen = before->global_gen;
+	for (size_t i = 0; i < ring->nkeys && i < before->nkeys; i++) {
+		const struct ht_key *old = &before->keys[i];
+		bool same = same_secret(&s->keys[i], old) ||
+			    (!s->keys[i].nsecrets && !old->nsecrets);
+
+		s->keys[i].gen = old->gen + !same;
+	}
+}
+
+int ht_keyring_print(const struct ht_key *key, const uint8_t salt[HT_PRINT_LEN],
+		     uint8_t ret[HT_PRINT_LEN])
+{
+	unsigned char mac[EVP_MAX_MD_SIZE];
+
+	memset(ret, 0, HT_PRINT_LEN);
+	if (!key->nsecrets)
+		return 0;
+	if (!HMAC(EVP_sha256(), salt, HT_PRINT_LEN, key->secrets->bytes, key->secrets->len, mac,
+		  NULL))
+		return -EIO;
+	memcpy(ret, mac, HT_PRINT_LEN);
+	OPENSSL_cleanse(mac, sizeof(mac));
+	return 0;
+}
+
+static bool same_past(const struct ht_key *key, const struct ht_key_past *past,
+		      const uint8_t salt[HT_PRINT_LEN])
+{
+	uint8_t print[HT_PRINT_LEN];
+
+	if (!key->nsecrets || !past->name)
+		return !key->nsecrets && !past->name;
+	return !strcmp(key->name, past->name) && !ht_keyring_print(key, salt, print) &&
+	       !CRYPTO_memcmp(print, past->print, sizeof(print));
+}
+
+void ht_keyring_recall(struct ht_keyring *ring, const struct ht_key_past *past, size_t npast,
+		       uint32_t global_gen, const uint8_t salt[HT_PRINT_LEN])
+{
+	struct snapshot *s = ht_container_of(ring, struct snapshot, ring);
+
+	s->ring.global_gen = global_gen;
+	for (size_t i = 0; i < ring->nkeys && i < npast; i++)
+		s->keys[i].gen = past[i].gen + !same_past(&s->keys[i], &past[i], salt);
 }
 
 struct ht_keyring *ht_keyring_ref(struct ht_keyring *k)

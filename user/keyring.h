@@ -49,6 +49,29 @@ void ht_secret_free(uint8_t *bytes, size_t len);
  */
 int ht_keyring_bump(const struct ht_keyring *old, int key, struct ht_keyring **ret);
 
+/*
+ * For a snapshot that nobody uses yet: keys whose secrets are those of `before` keep their
+ * generations, all others get new ones. Its keys are in the same places (ht_config_keep_keys()),
+ * and a place without a key has no secrets.
+ */
+void ht_keyring_follow(struct ht_keyring *ring, const struct ht_keyring *before);
+
+/*
+ * The same where only what a file kept of the secrets is known, after a restart. The prints of a
+ * ring's keys are made by ht_keyring_prints() under a random salt.
+ */
+#define HT_PRINT_LEN 16
+struct ht_key_past {
+	const char *name; /* NULL = no key had this place */
+	uint32_t gen;
+	uint8_t print[HT_PRINT_LEN];
+};
+void ht_keyring_recall(struct ht_keyring *ring, const struct ht_key_past *past, size_t npast,
+		       uint32_t global_gen, const uint8_t salt[HT_PRINT_LEN]);
+/* -EIO. Places without a key get zeros. */
+int ht_keyring_print(const struct ht_key *key, const uint8_t salt[HT_PRINT_LEN],
+		     uint8_t ret[HT_PRINT_LEN]);
+
 /* Thread-safe reference counts; unref is NULL-safe and wipes with the last one. */
 struct ht_keyring *ht_keyring_ref(struct ht_keyring *k);
 void ht_keyring_unref(struct ht_keyring *k);

@@ -62,6 +62,11 @@ int ht_loop_add(struct ht_loop *l, struct ht_source *s)
 	return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, s->fd, &e) ? -errno : 0;
 }
 
+void ht_loop_remove(struct ht_loop *l, struct ht_source *s)
+{
+	epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+}
+
 void ht_loop_again(struct ht_loop *l, struct ht_source *s)
 {
 	if (s->queued || s->dying)

@@ -37,6 +37,7 @@ enum ht_timer_kind {
 	HT_TIMER_LINGER, /* a closed connection's last words from the client are thrown away */
 	HT_TIMER_POOL,	 /* an idle backend connection */
 	HT_TIMER_PAUSE,	 /* a listener that ran out of descriptors */
+	HT_TIMER_DOOR,	 /* a listener that is being closed */
 	HT_TIMER_MAX,
 };
 
@@ -68,6 +69,9 @@ void ht_loop_round(struct ht_loop *l);
 
 /* Registers s->fd for everything, edge-triggered. -errno. */
 int ht_loop_add(struct ht_loop *l, struct ht_source *s);
+
+/* Hears no more of s->fd. Needed before a close() that is not the last one of what is open there. */
+void ht_loop_remove(struct ht_loop *l, struct ht_source *s);
 
 /* Runs s->ready() again in the next round: it has had its share of this one. */
 void ht_loop_again(struct ht_loop *l, struct ht_source *s);

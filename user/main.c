@@ -12,39 +12,24 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
 #include <openssl/crypto.h>
 
-#include "ctl.h"
-#include "worker.h"
+#include "main.h"
 
 #define HT_DRAIN_LOOK_MS 20 /* how often a draining daemon looks whether it is done */
 #define HT_FILES_EXTRA 256  /* descriptors beside two for every client */
 
 enum { EXIT_STARTUP = 1, EXIT_CONFIG = 2 };
 
-struct ht_daemon {
-	struct ht_config *config;
-	struct ht_gateway gateway;
-	struct ht_ctl *ctl;
-	struct ht_ctl_daemon ctl_daemon;
-	unsigned nworkers;
-	struct ht_worker **workers;
-	struct ht_stats **stats; /* one per worker */
-	char gate_why[512], ktls_why[256];
-	bool ktls;
-	int signal_fd, flush_fd;
-	uint64_t evicted_at_ms;	 /* when the evictions were counted last */
-	uint64_t drain_until_ms; /* 0 = serving */
-};
-
 /* ---- what the user is told before there is a daemon ---- */
 
-static void print_diag(const char *kind, const struct ht_config *c, const struct ht_diag *d)
+static void print_diag(const char *kind, const char *config, const struct ht_diag *d)
 {
-	const char *file = d->file[0] || !c ? d->file : c->file;
+	const char *file = d->file[0] ? d->file : config;
 
 	if (d->line)
 		fprintf(stderr, "%s:%u:%u: %s%s\n", file, d->line, d->col, kind, d->text);
@@ -96,84 +81,49 @@ static int print_version(void)
 
 /* ---- the configuration ---- */
 
-/* Does the site that a client asks for by name want a certificate? Any thread. */
-static bool site_needs_subject(void *arg, struct ht_str sni)
-{
-	const struct ht_gateway *g = arg;
-	const struct ht_site_config *site = ht_config_site(g->config, sni);
-
-	return site && g->policies[site - g->config->sites].needs_subject;
-}
-
-static int load_policies(struct ht_daemon *d, struct ht_diag *diag)
+/* What outlives daemons, and the lock that keeps a second one out. */
+static int open_keep(struct ht_daemon *d)
 {
 	const struct ht_config *c = d->config;
-	int err = 0;
+	char why[512];
 
-	d->gateway.policies = calloc(c->nsites ? c->nsites : 1, sizeof(*d->gateway.policies));
-	if (!d->gateway.policies)
-		return -ENOMEM;
-	for (size_t i = 0; !err && i < c->nsites; i++)
-		err = ht_policy_compile(c, &c->sites[i], &d->gateway.policies[i], diag);
-	return err;
-}
-
-static int load_listeners(struct ht_daemon *d, struct ht_diag *diag)
-{
-	const struct ht_config *c = d->config;
-	struct ht_gateway *g = &d->gateway;
-	int err = 0;
-
-	g->listeners = calloc(c->nlisteners ? c->nlisteners : 1, sizeof(*g->listeners));
-	if (!g->listeners)
-		return -ENOMEM;
-	for (size_t i = 0; i < c->nlisteners; i++)
-		g->listeners[i] =
-			(struct ht_listener){.config = &c->listeners[i], .index = i, .unix_fd = -1};
-	for (size_t i = 0; !err && i < c->nlisteners; i++) {
-		const struct ht_tls_params p = {
-			.listener = &c->listeners[i],
-			.ktls = d->ktls,
-			.needs_subject = site_needs_subject,
-			.arg = g,
-		};
-
-		if (c->listeners[i].tls)
-			err = ht_tls_ctx_new(&p, &g->listeners[i].tls, diag);
+	if (!c->control)
+		return 0;
+	if (ht_keep_open(c->control, (unsigned)HT_MIN(c->timeouts.drain, (uint64_t)600000) + 1000,
+			 &d->keep, why, sizeof(why))) {
+		ht_log(LOG_ERR, "msg=\"can't start\" error=\"%s\"", why);
+		return EXIT_STARTUP;
 	}
-	return err;
+	d->common.past = d->keep->past;
+	d->common.npast = d->keep->npast;
+	return 0;
 }
 
 /* Everything that --check checks. 0 or the exit code. */
-static int load(struct ht_daemon *d, const char *file)
+static int load(struct ht_daemon *d, bool check)
 {
 	struct ht_diag diag = {0};
-	struct ht_keyring *ring = NULL;
 	int err;
 
-	err = ht_config_load(file, &d->config, &diag);
+	err = ht_config_load(d->file, &d->config, &diag);
 	if (err) {
-		print_diag("", d->config, &diag);
+		print_diag("", d->file, &diag);
 		return EXIT_CONFIG;
 	}
-	d->gateway.config = d->config;
-	ht_config_warnings(d->config, print_warning, d->config);
-	d->ktls = d->config->ktls != HT_OFF && !ht_tls_ktls_probe(d->ktls_why, sizeof(d->ktls_why));
+	ht_config_warnings(d->config, print_warning, (void *)d->file);
+	if (!check && open_keep(d))
+		return EXIT_STARTUP;
+	d->common.ktls = d->config->ktls != HT_OFF &&
+			 !ht_tls_ktls_probe(d->ktls_why, sizeof(d->ktls_why));
 	if (d->config->ktls == HT_OFF)
 		snprintf(d->ktls_why, sizeof(d->ktls_why), "ktls: off is configured");
-	err = ht_keyring_load(d->config, &ring, &diag);
+	err = ht_gateway_new(&d->common, d->config, NULL, &d->gateway, &d->ring, &diag);
 	if (!err) {
-		d->gateway.ring = ring;
-		d->gateway.ring_version = 1;
-		err = load_policies(d, &diag);
-	}
-	if (!err)
-		err = load_listeners(d, &diag);
-	if (!err)
+		d->gateway->config_kept = true;
 		return 0;
-	if (!diag.text[0])
-		snprintf(diag.text, sizeof(diag.text), "%s", strerror(-err));
-	print_diag("", d->config, &diag);
+	}
+	d->config = NULL;
+	print_diag("", d->file, &diag);
 	return EXIT_CONFIG;
 }
 
@@ -229,10 +179,15 @@ static int open_gate(struct ht_daemon *d)
 		.cgroup = c->bpf_cgroup,
 		.max_tokens = c->tokens.max,
 		.max_slots = (uint32_t)HT_MIN(c->limits.connections + 64, (size_t)65536),
-		.max_sites = (uint32_t)c->nsites,
+		/* a reload's new rules stand beside the old ones for a while */
+		.max_sites = 2 * (uint32_t)c->nsites + HT_GATEWAY_SITES_SPARE,
+		.keep = d->keep != NULL,
+		.id = d->keep ? d->keep->id : 0,
+		.sip = d->keep ? &d->keep->sip : NULL,
+		.wait_ms = (unsigned)HT_MIN(c->timeouts.drain, (uint64_t)600000) + 1000,
 	};
 	const struct ht_offload_params off = {.gate = HT_OFF};
-	struct ht_gateway *g = &d->gateway;
+	struct ht_common *g = &d->common;
 	char why[64];
 	unsigned cpus;
 	size_t bytes;
@@ -249,28 +204,47 @@ static int open_gate(struct ht_daemon *d)
 	}
 	bytes = ht_offload_token_bytes(g->offload, &cpus);
 	ht_log(LOG_INFO,
-	       "msg=\"gate\" state=on pin=%s tokens=%u token_map_bytes=%zu possible_cpus=%u",
-	       c->bpf_pin ? c->bpf_pin : "none", c->tokens.max, bytes, cpus);
+	       "msg=\"gate\" state=on pin=%s tokens=%u token_map_bytes=%zu possible_cpus=%u "
+	       "reused=%s",
+	       c->bpf_pin ? c->bpf_pin : "none", c->tokens.max, bytes, cpus,
+	       ht_offload_reused(g->offload) ? "yes" : "no");
 	return 0;
+}
+
+/* Tokens of a daemon before us stay good if their keys are what they were. */
+static void recall_generations(struct ht_daemon *d)
+{
+	struct ht_keep *k = d->keep;
+
+	if (!ht_offload_reused(d->common.offload))
+		return;
+	for (size_t i = 0; i < k->npast; i++)
+		k->past[i].gen = ht_offload_generation(d->common.offload, (uint32_t)i);
+	ht_keyring_recall(d->ring, k->past, k->npast,
+			  ht_offload_generation(d->common.offload, HT_GLOBAL_GEN), k->salt);
 }
 
 static int publish(struct ht_daemon *d)
 {
-	struct ht_gateway *g = &d->gateway;
+	int err = ht_gateway_place(d->gateway);
 
-	for (size_t i = 0; i < d->config->nsites; i++) {
-		int err = ht_offload_policy(g->offload, (uint32_t)i, &g->policies[i].gate);
-
-		if (err)
-			return fail("can't publish a site's rules to the gate", strerror(-err));
-	}
-	ht_offload_generations(g->offload, g->ring);
+	if (err)
+		return fail("can't publish a site's rules to the gate", strerror(-err));
+	recall_generations(d);
+	ht_common_set_ring(&d->common, TAKE_PTR(d->ring));
+	/* after the generations: what the file calls unchanged must never be more than they say */
+	err = d->keep ? ht_keep_write(d->keep, ht_offload_id(d->common.offload),
+				      ht_offload_keys(d->common.offload), d->common.ring)
+		      : 0;
+	if (err)
+		ht_log(LOG_WARNING, "msg=\"tokens will not survive a restart\" error=\"%s\"",
+		       strerror(-err));
 	return 0;
 }
 
 static int open_ktls(const struct ht_daemon *d)
 {
-	if (d->ktls) {
+	if (d->common.ktls) {
 		ht_log(LOG_INFO, "msg=\"kernel TLS\" state=on");
 		return 0;
 	}
@@ -282,7 +256,7 @@ static int open_ktls(const struct ht_daemon *d)
 
 static int open_access_log(struct ht_daemon *d)
 {
-	struct ht_gateway *g = &d->gateway;
+	struct ht_common *g = &d->common;
 	char why[512];
 
 	if (ht_access_log_open(d->config->access_log.format, d->config->access_log.to,
@@ -306,7 +280,7 @@ static int open_workers(struct ht_daemon *d)
 
 		d->stats[d->nworkers] = calloc(1, sizeof(**d->stats));
 		if (d->stats[d->nworkers])
-			err = ht_worker_open(&d->gateway, d->nworkers, d->stats[d->nworkers],
+			err = ht_worker_open(d->gateway, d->nworkers, d->stats[d->nworkers],
 					     &d->workers[d->nworkers], why, sizeof(why));
 		if (err) {
 			free(d->stats[d->nworkers]);
@@ -315,7 +289,7 @@ static int open_workers(struct ht_daemon *d)
 	}
 	for (size_t i = 0; i < d->config->nlisteners; i++)
 		ht_log(LOG_INFO, "msg=\"listening\" address=%s port=%u tls=%s",
-		       d->config->listeners[i].addr.text, d->gateway.listeners[i].port,
+		       d->config->listeners[i].addr.text, d->gateway->listeners[i].port,
 		       d->config->listeners[i].tls ? "yes" : "no");
 	return 0;
 }
@@ -334,17 +308,26 @@ static size_t flush_tokens(void *arg)
 	struct ht_daemon *d = arg;
 	struct ht_keyring *ring;
 	size_t n;
-	int err = ht_keyring_bump(d->gateway.ring, -1, &ring);
+	int err = ht_keyring_bump(d->common.ring, -1, &ring);
 
 	if (err) {
 		ht_log(LOG_ERR, "msg=\"token cache not flushed\" error=\"%s\"", strerror(-err));
 		return 0;
 	}
-	ht_gateway_set_ring(&d->gateway, ring);
-	n = ht_offload_flush(d->gateway.offload);
+	ht_common_set_ring(&d->common, ring);
+	n = ht_offload_flush(d->common.offload);
 	d->ctl_daemon.tokens_flushed += n;
 	ht_log(LOG_INFO, "msg=\"token cache flushed\" entries=%zu", n);
 	return n;
+}
+
+void ht_daemon_show(struct ht_daemon *d)
+{
+	for (size_t i = 0; i < d->gateway->config->nlisteners; i++)
+		d->listener_index[i] = d->gateway->listeners[i].index;
+	d->ctl_daemon.config = d->gateway->config;
+	d->ctl_daemon.health = d->gateway->health;
+	d->ctl_daemon.listener_index = d->listener_index;
 }
 
 static int open_ctl(struct ht_daemon *d)
@@ -352,25 +335,37 @@ static int open_ctl(struct ht_daemon *d)
 	char why[512];
 
 	d->ctl_daemon = (struct ht_ctl_daemon){
-		.config = d->config,
-		.offload = d->gateway.offload,
+		.offload = d->common.offload,
 		.stats = (const struct ht_stats *const *)d->stats,
 		.nstats = d->nworkers,
 		.gate_why = d->gate_why,
 		.ktls_why = d->ktls_why,
 		.started = time(NULL),
 		.flush = flush_tokens,
+		.reload = ht_daemon_reload,
 		.arg = d,
 	};
+	ht_daemon_show(d);
 	if (ht_ctl_open(&d->ctl_daemon, &d->ctl, why, sizeof(why)))
 		return fail("can't open the control socket or the admin listener", why);
 	return 0;
 }
 
+void ht_daemon_flush_every(const struct ht_daemon *d, uint64_t every_s)
+{
+	struct itimerspec every = {0}, now;
+
+	every.it_value.tv_sec = every.it_interval.tv_sec = (time_t)every_s;
+	/* a timer that is set again starts anew: not because of a reload that has nothing to say */
+	if (!timerfd_gettime(d->flush_fd, &now) &&
+	    now.it_interval.tv_sec == every.it_interval.tv_sec)
+		return;
+	timerfd_settime(d->flush_fd, 0, &every, NULL);
+}
+
 /* Signals come through a descriptor; threads inherit the mask. */
 static int open_events(struct ht_daemon *d)
 {
-	struct itimerspec every = {0};
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -383,8 +378,7 @@ static int open_events(struct ht_daemon *d)
 	d->flush_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (d->signal_fd < 0 || d->flush_fd < 0)
 		return fail("can't watch for signals", strerror(errno));
-	every.it_value.tv_sec = every.it_interval.tv_sec = (time_t)d->config->tokens.flush_every_s;
-	timerfd_settime(d->flush_fd, 0, &every, NULL);
+	ht_daemon_flush_every(d, d->config->tokens.flush_every_s);
 	return 0;
 }
 
@@ -392,7 +386,7 @@ static int open_events(struct ht_daemon *d)
 static int become_user(const struct ht_daemon *d)
 {
 	const struct ht_config *c = d->config;
-	const char *pin = ht_offload_pin(d->gateway.offload);
+	const char *pin = ht_offload_pin(d->common.offload);
 	const struct passwd *pw;
 
 	if (!c->user || geteuid())
@@ -400,9 +394,9 @@ static int become_user(const struct ht_daemon *d)
 	pw = getpwnam(c->user);
 	if (!pw)
 		return fail("no such user", c->user);
-	/* so that what is pinned can be taken away at the end */
-	if (pin && chown(pin, pw->pw_uid, pw->pw_gid))
-		return fail("can't give bpf.pin to the configured user", strerror(errno));
+	/* what is pinned can be taken away at the end, and root need not ask at the next start */
+	if (pin && (chown(pin, (uid_t)-1, pw->pw_gid) || chmod(pin, 0770)))
+		return fail("can't share bpf.pin with the configured user", strerror(errno));
 	if (setgroups(0, NULL) || setgid(pw->pw_gid) || setuid(pw->pw_uid))
 		return fail("can't become the configured user", strerror(errno));
 	prctl(PR_SET_DUMPABLE, 0); /* changing user may have set it again */
@@ -414,14 +408,14 @@ static int set_up(struct ht_daemon *d)
 	int err;
 
 	set_limits(d->config);
-	pthread_mutex_init(&d->gateway.ring_lock, NULL);
+	ht_daemon_take_sockets(d->gateway);
 	err = open_gate(d);
-	if (!err)
-		err = publish(d);
 	if (!err)
 		err = open_ktls(d);
 	if (!err)
 		err = open_access_log(d);
+	if (!err)
+		err = publish(d);
 	if (!err)
 		err = open_events(d);
 	if (!err)
@@ -430,6 +424,8 @@ static int set_up(struct ht_daemon *d)
 		err = open_ctl(d);
 	if (!err)
 		err = become_user(d);
+	if (!err && ht_health_start(d->gateway->health))
+		err = fail("can't watch the backends", strerror(ENOMEM));
 	for (unsigned i = 0; !err && i < d->nworkers; i++) {
 		int r = ht_worker_start(d->workers[i]);
 
@@ -442,7 +438,7 @@ static int set_up(struct ht_daemon *d)
 /* ---- serving ---- */
 
 /* sd_notify(3), without the library. */
-static void notify(const char *text)
+void ht_daemon_notify(const char *text)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -465,9 +461,13 @@ static void notify(const char *text)
 static void drain(struct ht_daemon *d, uint32_t signo)
 {
 	ht_log(LOG_INFO, "msg=\"draining\" signal=%s", sigabbrev_np((int)signo));
-	notify("STOPPING=1");
+	ht_daemon_notify("STOPPING=1");
+	/* whoever is to take over may wait for us now */
+	ht_offload_yield(d->common.offload);
+	if (d->keep)
+		ht_lock_yield(d->keep->fd);
 	d->ctl_daemon.draining = true;
-	d->drain_until_ms = now_ms() + d->config->timeouts.drain;
+	d->drain_until_ms = now_ms() + d->gateway->config->timeouts.drain;
 	for (unsigned i = 0; i < d->nworkers; i++)
 		ht_worker_drain(d->workers[i]);
 }
@@ -476,10 +476,11 @@ static void drain(struct ht_daemon *d, uint32_t signo)
 static bool handle_signal(struct ht_daemon *d)
 {
 	struct signalfd_siginfo info;
+	char why[1024];
 
 	while (read(d->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGHUP)
-			ht_log(LOG_WARNING, "msg=\"reload is not built yet; nothing was changed\"");
+			ht_daemon_reload(d, why, sizeof(why));
 		else if (d->drain_until_ms)
 			return false;
 		else
@@ -506,7 +507,7 @@ static bool is_drained(const struct ht_daemon *d)
 /* Counting evictions walks the token map: only when somebody asks, and not too often. */
 static void count_evictions(struct ht_daemon *d)
 {
-	struct ht_offload *o = d->gateway.offload;
+	struct ht_offload *o = d->common.offload;
 
 	if (now_ms() < d->evicted_at_ms + 1000)
 		return;
@@ -540,7 +541,7 @@ static void serve(struct ht_daemon *d)
 
 static void tear_down(struct ht_daemon *d)
 {
-	struct ht_gateway *g = &d->gateway;
+	struct ht_gateway *g = d->gateway;
 
 	for (unsigned i = 0; i < d->nworkers; i++)
 		ht_worker_stop(d->workers[i]);
@@ -551,20 +552,18 @@ static void tear_down(struct ht_daemon *d)
 		free(d->stats[i]);
 	free(d->workers);
 	free(d->stats);
-	for (size_t i = 0; g->listeners && i < d->config->nlisteners; i++) {
-		ht_tls_ctx_free(g->listeners[i].tls);
-		if (g->listeners[i].unix_fd < 0)
-			continue;
-		close(g->listeners[i].unix_fd);
-		unlink(g->listeners[i].config->addr.un.sun_path);
+	for (size_t i = 0; g && i < g->config->nlisteners; i++) {
+		if (g->listeners[i].shared_fd >= 0 && !g->listeners[i].handed_over)
+			unlink(g->listeners[i].config->addr.un.sun_path);
 	}
-	free(g->listeners);
-	free(g->policies);
-	ht_access_log_close(g->access_log);
-	ht_offload_close(g->offload);
-	ht_offload_close(g->plain);
-	ht_keyring_unref(g->ring);
+	ht_gateway_unref(g);
+	ht_access_log_close(d->common.access_log);
+	ht_offload_close(d->common.offload);
+	ht_offload_close(d->common.plain);
+	ht_keyring_unref(d->ring);
+	ht_common_close(&d->common);
 	ht_config_free(d->config);
+	ht_keep_close(d->keep); /* last: whoever waits for the lock finds nothing of us */
 	if (d->signal_fd >= 0)
 		close(d->signal_fd);
 	if (d->flush_fd >= 0)
@@ -578,7 +577,7 @@ static int run(struct ht_daemon *d)
 	if (err)
 		return err;
 	ht_log(LOG_INFO, "msg=\"ready\" version=%s workers=%u", HT_VERSION, d->nworkers);
-	notify("READY=1");
+	ht_daemon_notify("READY=1");
 	serve(d);
 	ht_log(LOG_INFO, "msg=\"stopped\"");
 	return 0;
@@ -593,14 +592,13 @@ int main(int argc, char **argv)
 		{0},
 	};
 	static struct ht_daemon daemon = {.signal_fd = -1, .flush_fd = -1};
-	const char *file = NULL;
 	bool check = false;
 	int opt, code;
 
 	while ((opt = getopt_long(argc, argv, "c:h", options, NULL)) != -1) {
 		switch (opt) {
 		case 'c':
-			file = optarg;
+			daemon.file = optarg;
 			break;
 		case 'k':
 			check = true;
@@ -613,9 +611,10 @@ int main(int argc, char **argv)
 			return usage(stderr);
 		}
 	}
-	if (!file || optind < argc)
+	if (!daemon.file || optind < argc)
 		return usage(stderr);
-	code = load(&daemon, file);
+	ht_common_open(&daemon.common);
+	code = load(&daemon, check);
 	if (!code && !check)
 		code = run(&daemon);
 	tear_down(&daemon);

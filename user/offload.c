@@ -14,7 +14,6 @@
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -22,15 +21,17 @@
 #include <sys/vfs.h>
 
 #include "gate.skel.h"
+#include "keep.h"
 
 #define HT_READ(x) (*(const volatile __typeof__(x) *)&(x))
 #define HT_WRITE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 
 #define HT_BATCH 1024 /* entries per call when the token map is walked */
 
-/* What is pinned, by name; the kernel objects of interface.md. */
-static const char *const ht_pins[] = {"tokens", "slots",   "policy", "counters",
-				      "gens",	"verdict", "admit",  "admit_link"};
+/* What is pinned, by name; the kernel objects of interface.md. The first ones may outlive us. */
+static const char *const ht_pins[] = {"tokens",	  "gens",    "abi",   "slots",	   "policy",
+				      "counters", "verdict", "admit", "admit_link"};
+#define HT_PINS_KEPT 3
 
 struct ht_offload {
 	bool on;
@@ -40,6 +41,7 @@ struct ht_offload {
 	int cpus;
 	uint32_t max_slots;
 	struct ht_slot *slots; /* shared with the kernel */
+	uint32_t no_rules;     /* the last policy, empty for good */
 	pthread_mutex_t lock;  /* of the free list */
 	uint32_t *free;
 	uint32_t nfree;
@@ -47,6 +49,9 @@ struct ht_offload {
 	_Atomic uint64_t inserted, flushed; /* entries of the token map */
 	char *pin;
 	int pin_fd; /* the pinned directory, locked */
+	bool keep, reused;
+	uint64_t id; /* of the tokens */
+	uint32_t max_sites;
 };
 
 #ifdef HT_WEAK /* the test suite's weakened build, see tests/bpf/weak.h */
@@ -105,9 +110,11 @@ static int ht_is_bpffs(const char *path)
 }
 
 /* Makes the directory below a bpffs and takes its lock. Returns its fd. */
-static int ht_pin_dir(const char *dir, char *why, size_t why_len)
+static int ht_pin_dir_once(const char *dir, unsigned wait_ms, char *why, size_t why_len)
 {
 	_cleanup_close_ int fd = -1;
+	struct stat st;
+	int err;
 
 	if (!strncmp(dir, "/sys/fs/bpf", 11) && ht_is_bpffs("/sys/fs/bpf") == 0 &&
 	    mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
@@ -119,35 +126,148 @@ static int ht_pin_dir(const char *dir, char *why, size_t why_len)
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return ht_say(why, why_len, -errno, dir);
-	if (flock(fd, LOCK_EX | LOCK_NB))
-		return ht_say(why, why_len, -errno,
+	err = ht_lock_wait(fd, wait_ms);
+	if (err)
+		return ht_say(why, why_len, err,
 			      "another hardtackd uses this bpf.pin; give each its own");
+	if (fstat(fd, &st) || !st.st_nlink) /* whoever had the lock took the directory along */
+		return -ESTALE;
 	return TAKE_FD(fd);
 }
 
-static void ht_unpin(int dir_fd)
+static int ht_pin_dir(const char *dir, unsigned wait_ms, char *why, size_t why_len)
 {
-	for (size_t i = 0; i < HT_ARRAY_SIZE(ht_pins); i++)
+	int fd;
+
+	do
+		fd = ht_pin_dir_once(dir, wait_ms, why, why_len);
+	while (fd == -ESTALE);
+	return fd;
+}
+
+static void ht_unpin(int dir_fd, size_t first)
+{
+	for (size_t i = first; i < HT_ARRAY_SIZE(ht_pins); i++)
 		unlinkat(dir_fd, ht_pins[i], 0);
 }
 
 static int ht_pin_all(struct ht_offload *o)
 {
 	const struct gate *s = o->skel;
-	const int fds[] = {bpf_map__fd(s->maps.tokens),	    bpf_map__fd(s->maps.slots),
-			   bpf_map__fd(s->maps.policy),	    bpf_map__fd(s->maps.counters),
-			   bpf_map__fd(s->maps.gens),	    bpf_program__fd(s->progs.verdict),
-			   bpf_program__fd(s->progs.admit), bpf_link__fd(o->link)};
+	const int fds[] = {bpf_map__fd(s->maps.tokens),
+			   bpf_map__fd(s->maps.gens),
+			   bpf_map__fd(s->maps.abi),
+			   bpf_map__fd(s->maps.slots),
+			   bpf_map__fd(s->maps.policy),
+			   bpf_map__fd(s->maps.counters),
+			   bpf_program__fd(s->progs.verdict),
+			   bpf_program__fd(s->progs.admit),
+			   bpf_link__fd(o->link)};
 	char path[512];
 
 	_Static_assert(HT_ARRAY_SIZE(fds) == HT_ARRAY_SIZE(ht_pins), "a name for each pin");
-	ht_unpin(o->pin_fd); /* what a daemon left behind that was killed */
+	ht_unpin(o->pin_fd, 0); /* what a daemon left behind; what we go on with we hold */
 	for (size_t i = 0; i < HT_ARRAY_SIZE(ht_pins); i++) {
 		snprintf(path, sizeof(path), "%s/%s", o->pin, ht_pins[i]);
 		if (bpf_obj_pin(fds[i], path))
 			return -errno;
 	}
 	return 0;
+}
+
+/* ---- the tokens of a daemon before us ---- */
+
+static int ht_pinned(const char *dir, const char *name)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return bpf_obj_get(path);
+}
+
+/* Is the pinned map what we would make? */
+static bool ht_map_fits(int fd, const struct bpf_map *map)
+{
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.type == bpf_map__type(map) &&
+	       info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map) &&
+	       info.max_entries == bpf_map__max_entries(map) &&
+	       info.map_flags == bpf_map__map_flags(map);
+}
+
+static bool ht_record_fits(int fd, uint64_t id)
+{
+	struct ht_abi_record r = {0};
+	uint32_t zero = 0;
+
+	return !bpf_map_lookup_elem(fd, &zero, &r) && r.abi == HT_ABI &&
+	       r.token == sizeof(struct ht_token) && r.id == id;
+}
+
+/* All three or none: a generation without its tokens would be as wrong as the reverse. */
+static void ht_reuse(struct ht_offload *o, const struct ht_offload_params *p)
+{
+	struct bpf_map *const maps[HT_PINS_KEPT] = {o->skel->maps.tokens, o->skel->maps.gens,
+						    o->skel->maps.abi};
+	int fds[HT_PINS_KEPT];
+	bool good = p->pin && p->keep && p->id && p->sip;
+
+	for (size_t i = 0; i < HT_PINS_KEPT; i++) {
+		fds[i] = good ? ht_pinned(p->pin, ht_pins[i]) : -1;
+		good = good && fds[i] >= 0 && ht_map_fits(fds[i], maps[i]);
+	}
+	good = good && ht_record_fits(fds[2], p->id);
+	for (size_t i = 0; i < HT_PINS_KEPT; i++) {
+		good = good && !bpf_map__reuse_fd(maps[i], fds[i]);
+		ht_closep(&fds[i]);
+	}
+	o->reused = good;
+	if (!good)
+		return;
+	o->id = p->id;
+	o->keys = *p->sip;
+}
+
+static int ht_record(struct ht_offload *o, char *why, size_t why_len)
+{
+	const struct ht_abi_record r = {HT_ABI, sizeof(struct ht_token), o->id};
+	uint32_t zero = 0;
+
+	if (bpf_map_update_elem(bpf_map__fd(o->skel->maps.abi), &zero, &r, BPF_ANY))
+		return ht_say(why, why_len, -errno, "can't write the map abi");
+	return 0;
+}
+
+bool ht_offload_reused(const struct ht_offload *o)
+{
+	return o->reused;
+}
+
+uint64_t ht_offload_id(const struct ht_offload *o)
+{
+	return o->id;
+}
+
+uint32_t ht_offload_generation(const struct ht_offload *o, uint32_t index)
+{
+	uint32_t gen = 0;
+
+	if (o->on)
+		bpf_map_lookup_elem(bpf_map__fd(o->skel->maps.gens), &index, &gen);
+	return gen;
+}
+
+uint32_t ht_offload_max_sites(const struct ht_offload *o)
+{
+	return o->max_sites;
+}
+
+void ht_offload_yield(struct ht_offload *o)
+{
+	ht_lock_yield(o->pin_fd);
 }
 
 /* ---- opening ---- */
@@ -163,7 +283,11 @@ static int ht_offload_load(struct ht_offload *o, const struct ht_offload_params 
 	bpf_map__set_max_entries(s->maps.tokens, p->max_tokens);
 	bpf_map__set_max_entries(s->maps.slots, p->max_slots);
 	bpf_map__set_max_entries(s->maps.gated, p->max_slots);
-	bpf_map__set_max_entries(s->maps.policy, p->max_sites ? p->max_sites : 1);
+	/* one more than is ever published: it stays without rules, ht_offload_no_rules() */
+	bpf_map__set_max_entries(s->maps.policy, p->max_sites + 1);
+	o->max_sites = p->max_sites;
+	o->no_rules = p->max_sites;
+	ht_reuse(o, p);
 #ifdef HT_WEAK
 	s->rodata->ht_weak = ht_offload_weak;
 	if (ht_offload_weak & HT_WEAK_FULL)
@@ -243,7 +367,7 @@ static int ht_offload_start(struct ht_offload *o, const struct ht_offload_params
 	int err;
 
 	if (p->pin) {
-		o->pin_fd = ht_pin_dir(p->pin, why, why_len);
+		o->pin_fd = ht_pin_dir(p->pin, p->wait_ms, why, why_len);
 		if (o->pin_fd < 0)
 			return o->pin_fd;
 	}
@@ -251,6 +375,8 @@ static int ht_offload_start(struct ht_offload *o, const struct ht_offload_params
 	if (o->cpus < 0)
 		return ht_say(why, why_len, o->cpus, "possible CPUs");
 	err = ht_offload_load(o, p, why, why_len);
+	if (!err)
+		err = ht_record(o, why, why_len);
 	if (!err)
 		err = ht_offload_attach(o, p, why, why_len);
 	if (!err)
@@ -264,7 +390,7 @@ static int ht_offload_start(struct ht_offload *o, const struct ht_offload_params
 static void ht_offload_stop(struct ht_offload *o)
 {
 	if (o->pin)
-		ht_unpin(o->pin_fd);
+		ht_unpin(o->pin_fd, o->on && o->keep ? HT_PINS_KEPT : 0);
 	if (o->pin_fd >= 0) {
 		if (o->pin)
 			rmdir(o->pin);
@@ -297,6 +423,7 @@ int ht_offload_open(const struct ht_offload_params *p, struct ht_offload **ret, 
 	o->pin_fd = -1;
 	pthread_mutex_init(&o->lock, NULL);
 	if (RAND_bytes((unsigned char *)&o->keys, sizeof(o->keys)) != 1 ||
+	    RAND_bytes((unsigned char *)&o->id, sizeof(o->id)) != 1 ||
 	    RAND_bytes((unsigned char *)&nonce, sizeof(nonce)) != 1) {
 		ht_offload_close(o);
 		return ht_say(why, why_len, -EIO, "no random numbers");
@@ -318,6 +445,8 @@ int ht_offload_open(const struct ht_offload_params *p, struct ht_offload **ret, 
 		}
 	} else {
 		o->on = true;
+		o->keep = p->keep;
+		o->inserted = o->reused ? ht_offload_tokens(o) : 0;
 	}
 	*ret = o;
 	return 0;
@@ -355,6 +484,11 @@ int ht_offload_policy(struct ht_offload *o, uint32_t index, const struct ht_poli
 	if (!o->on)
 		return 0;
 	return bpf_map_update_elem(bpf_map__fd(o->skel->maps.policy), &index, p, BPF_ANY);
+}
+
+uint32_t ht_offload_no_rules(const struct ht_offload *o)
+{
+	return o->no_rules;
 }
 
 void ht_offload_generations(struct ht_offload *o, const struct ht_keyring *ring)
@@ -511,16 +645,18 @@ int ht_offload_walk(struct ht_offload *o, size_t limit,
 
 void ht_offload_counters(struct ht_offload *o, uint64_t ret[HT_COUNT_MAX])
 {
+	const uint32_t only = 0;
+
 	memset(ret, 0, HT_COUNT_MAX * sizeof(*ret));
 	if (!o->on)
 		return;
-	uint64_t values[o->cpus];
+	uint64_t cpu[o->cpus][HT_COUNT_MAX];
 
-	for (uint32_t i = 0; i < HT_COUNT_MAX; i++) {
-		if (bpf_map_lookup_elem(bpf_map__fd(o->skel->maps.counters), &i, values))
-			continue;
-		for (int cpu = 0; cpu < o->cpus; cpu++)
-			ret[i] += values[cpu];
+	if (bpf_map_lookup_elem(bpf_map__fd(o->skel->maps.counters), &only, cpu))
+		return;
+	for (int c = 0; c < o->cpus; c++) {
+		for (size_t i = 0; i < HT_COUNT_MAX; i++)
+			ret[i] += cpu[c][i];
 	}
 }
 
@@ -670,6 +806,11 @@ static ssize_t ht_send(int fd, const void *data, size_t len, bool more)
 	return n < 0 ? -errno : n;
 }
 
+static ssize_t ht_gate_write(struct ht_gate *g, const void *data, size_t len, bool more)
+{
+	return g->write ? g->write(g->write_arg, data, len) : ht_send(g->fd, data, len, more);
+}
+
 /* Tells the gate about the head that comes next. */
 static void ht_slot_fill(struct ht_gate *g, const struct ht_gate_head *h)
 {
@@ -699,7 +840,7 @@ static int ht_gate_send_judged(struct ht_gate *g, const struct ht_gate_head *h, 
 		*ret = (struct ht_gate_answer){.verdict = HT_VERDICT_MISS};
 		return 0;
 	}
-	n = ht_send(g->fd, head, len, h->more);
+	n = ht_gate_write(g, head, len, h->more);
 	if (n != (ssize_t)len)
 		return n < 0 ? n : -EIO;
 	*ret = (struct ht_gate_answer){.verdict = HT_VERDICT_PASS};
@@ -755,7 +896,7 @@ static ssize_t ht_gate_send(struct ht_gate *g, uint32_t kind, const void *data, 
 		runs = HT_READ(g->slot->runs);
 		HT_WRITE(g->slot->kind, kind);
 	}
-	n = ht_send(g->fd, data, len, more);
+	n = ht_gate_write(g, data, len, more);
 	if (n == -EAGAIN) {
 		g->pending = len;
 		return n;

@@ -24,6 +24,15 @@ struct ht_offload_params {
 	uint32_t max_tokens; /* per CPU */
 	uint32_t max_slots;  /* backend connections, all workers together */
 	uint32_t max_sites;
+	/*
+	 * For a restart: `keep` leaves tokens, gens and abi pinned at the end (`rm -r` of the
+	 * directory removes them). Tokens found under `pin` are used again if their ABI and sizes
+	 * agree and `id` is theirs; then `sip` are their keys.
+	 */
+	bool keep;
+	uint64_t id; /* 0 = none */
+	const struct ht_sip_keys *sip;
+	unsigned wait_ms; /* for a daemon on the same pin that drains */
 };
 
 /*
@@ -33,14 +42,23 @@ struct ht_offload_params {
  */
 int ht_offload_open(const struct ht_offload_params *p, struct ht_offload **ret, char *why,
 		    size_t why_len);
-void ht_offload_close(struct ht_offload *o); /* NULL-safe; unpins what it pinned */
+void ht_offload_close(struct ht_offload *o); /* NULL-safe; unpins what is not to be kept */
 
 bool ht_offload_on(const struct ht_offload *o);
+
+bool ht_offload_reused(const struct ht_offload *o); /* the tokens of a daemon before us */
+uint64_t ht_offload_id(const struct ht_offload *o); /* to be kept beside the keys */
+uint32_t ht_offload_generation(const struct ht_offload *o, uint32_t index); /* as in `gens` */
+uint32_t ht_offload_max_sites(const struct ht_offload *o);
+void ht_offload_yield(struct ht_offload *o); /* we drain: who waits for the pin may go on waiting */
 const struct ht_sip_keys *ht_offload_keys(const struct ht_offload *o);
 const char *ht_offload_pin(const struct ht_offload *o); /* directory or NULL */
 
 /* Publishes a site's rules under an index < max_sites. */
 int ht_offload_policy(struct ht_offload *o, uint32_t index, const struct ht_policy *p);
+
+/* The index of a site without rules, for requests that are not judged. */
+uint32_t ht_offload_no_rules(const struct ht_offload *o);
 
 /* Publishes the generations of a key-ring snapshot: after it every older token is a miss. */
 void ht_offload_generations(struct ht_offload *o, const struct ht_keyring *ring);
@@ -91,6 +109,9 @@ struct ht_gate {
 	uint64_t nonce, seq;
 	size_t pending;	   /* bytes of a short send: exactly these must be sent next */
 	const void *owner; /* whose memos stand in the slot */
+	/* Instead of send(), for what the kernel can't judge (TLS): bytes taken, -EAGAIN, -errno. */
+	ssize_t (*write)(void *arg, const void *data, size_t len);
+	void *write_arg;
 };
 
 /*

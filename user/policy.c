@@ -151,6 +151,8 @@ static bool ht_rule_binds_subject(const struct ht_rule_config *r)
 	return false;
 }
 
+static const char no_memory[] = "out of memory";
+
 static const char *ht_policy_add(struct ht_policy_site *p, const struct ht_site_config *s,
 				 const struct ht_rule_config *r)
 {
@@ -167,7 +169,7 @@ static const char *ht_policy_add(struct ht_policy_site *p, const struct ht_site_
 	if (bind < 0)
 		return "a site has 4 different bindings at the most; let some cookies share one";
 	if (ht_rule_id(s, r, &id))
-		return "out of memory";
+		return no_memory;
 	rule->id = id;
 	rule->bind = bind;
 	rule->key = r->key_index;
@@ -194,7 +196,7 @@ int ht_policy_compile(const struct ht_config *c, const struct ht_site_config *s,
 		wrong = ht_policy_add(ret, s, &s->rules[i]);
 		if (wrong) {
 			ht_diag_at(diag, c, s->rules[i].line, s->rules[i].col, wrong);
-			return -EINVAL;
+			return wrong == no_memory ? -ENOMEM : -EINVAL;
 		}
 	}
 	ret->gate.nrules = ret->nrules;
@@ -675,6 +677,8 @@ enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct 
 	if (bind->empty)
 		return HT_SIGN_UNBOUND;
 	key = &ring->keys[s->gate.rule[i].key];
+	if (!key->nsecrets)
+		return HT_SIGN_REFUSED; /* a reload has just taken the key away */
 	p = (struct ht_token_params){
 		.profile = r->profile,
 		.secret = key->secrets[0],

@@ -31,7 +31,7 @@ struct ht_policy_site {
 
 /*
  * Compiles one site. `site_id` goes into the rules' ids, so that a token of one site is none of
- * another. -EINVAL with diag when it doesn't fit the gate (rules, names, bindings).
+ * another. -EINVAL with diag when it doesn't fit the gate (rules, names, bindings), -ENOMEM.
  */
 int ht_policy_compile(const struct ht_config *c, const struct ht_site_config *s,
 		      struct ht_policy_site *ret, struct ht_diag *diag);

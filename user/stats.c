@@ -35,6 +35,7 @@ static const struct {
 	PLAIN(rejected_unbound, "rejected_unbound",
 	      "Connections and requests rejected because they cannot give a binding."),
 	PLAIN(malformed, "malformed", "Requests answered 400: they never reached a backend."),
+	PLAIN(exempt, "exempt_requests", "Requests whose path is exempt: no cookie was judged."),
 	PLAIN(timeouts, "timeouts", "Connections ended by one of the timeouts."),
 	PLAIN(backend_connects, "backend_connects", "Connections made to backends."),
 	PLAIN(backend_failures, "backend_failures", "Backend connections that failed."),
@@ -115,6 +116,8 @@ static void write_requests(FILE *f, const struct ht_stats *s, const struct ht_st
 {
 	write_header(f, "hardtack_requests_total", "counter", "Requests answered.");
 	for (size_t l = 0; l < HT_MIN(g->nlisteners, (size_t)HT_STATS_LISTENERS); l++) {
+		if (!g->listeners[l])
+			continue; /* nobody has this number */
 		for (size_t code = 0; code < HT_STATS_CODES; code++) {
 			uint64_t n = value_of(&s->requests[l][code]);
 
@@ -211,6 +214,42 @@ static void write_tls(FILE *f, const struct ht_stats *s)
 					value_of(&s->tls[v][tx][rx]));
 }
 
+static void write_proxy(FILE *f, const struct ht_stats *s)
+{
+	write_header(
+		f, "hardtack_proxy_refused_total", "counter",
+		"Connections closed because their PROXY header is not from a trusted proxy, or "
+		"is none.");
+	fprintf(f, "hardtack_proxy_refused_total{reason=\"untrusted\"} %" PRIu64 "\n",
+		value_of(&s->proxy_untrusted));
+	fprintf(f, "hardtack_proxy_refused_total{reason=\"malformed\"} %" PRIu64 "\n",
+		value_of(&s->proxy_malformed));
+}
+
+static void write_upstreams(FILE *f, const struct ht_stats_global *g)
+{
+	const char *const names[] = {"hardtack_upstream_up", "hardtack_upstream_active"};
+	const char *const helps[] = {
+		"1 if the upstream is given requests: neither found down nor resting.",
+		"Requests under way to the upstream.",
+	};
+
+	for (size_t n = 0; n < HT_ARRAY_SIZE(names); n++) {
+		write_header(f, names[n], "gauge", helps[n]);
+		for (size_t i = 0; i < g->nupstreams; i++) {
+			fprintf(f, "%s{site=\"", names[n]);
+			write_label(f, g->upstreams[i].site);
+			fputs("\",upstream=\"", f);
+			write_label(f, g->upstreams[i].upstream);
+			fprintf(f, "\"} %u\n",
+				n ? g->upstreams[i].active : (uint32_t)g->upstreams[i].up);
+		}
+	}
+	write_header(f, "hardtack_upstream_lookups_failed_total", "counter",
+		     "Lookups of upstreams' names that failed; the addresses before stay in use.");
+	fprintf(f, "hardtack_upstream_lookups_failed_total %" PRIu64 "\n", g->lookups_failed);
+}
+
 static void write_plain(FILE *f, const struct ht_stats *s)
 {
 	for (size_t i = 0; i < HT_ARRAY_SIZE(plain); i++) {
@@ -289,6 +328,7 @@ char *ht_stats_prometheus(const struct ht_stats *const *workers, size_t nworkers
 		return NULL;
 
 	ht_stats_sum(workers, nworkers, sum);
+	errno = 0;
 	write_requests(f, sum, g);
 	write_verdicts(f, sum);
 	write_signed(f, sum);
@@ -297,11 +337,14 @@ char *ht_stats_prometheus(const struct ht_stats *const *workers, size_t nworkers
 	write_connections(f, sum);
 	write_tls(f, sum);
 	write_guard(f);
+	write_proxy(f, sum);
 	write_plain(f, sum);
+	write_upstreams(f, g);
 	write_gate(f, g);
 	write_bpf_stats(f, g);
 
-	failed = ferror(f);
+	/* glibc forgets what a stream in memory could not take once, but not why */
+	failed = ferror(f) || errno == ENOMEM;
 	if (fclose(f) || failed)
 		return NULL;
 	*ret_len = len;

@@ -33,6 +33,8 @@ struct ht_stats {
 	_Atomic uint64_t backend_connects, backend_failures, backend_retries;
 	_Atomic uint64_t timeouts, malformed, rejected_unbound;
 	_Atomic uint64_t bytes_in, bytes_out;
+	_Atomic uint64_t proxy_untrusted, proxy_malformed;
+	_Atomic uint64_t exempt; /* requests */
 };
 
 /* Only the owner calls it. */
@@ -41,8 +43,20 @@ struct ht_stats {
 			      atomic_load_explicit(&(field), memory_order_relaxed) + (n),          \
 			      memory_order_relaxed)
 
-/* What is not the workers': the gate's, and the token map's. */
+/* One address of an upstream; see health.h. */
+struct ht_stats_upstream {
+	const char *site;   /* its first host */
+	char upstream[192]; /* as in the log */
+	bool up;	    /* it is given requests */
+	bool down;	    /* by its health checks */
+	uint32_t active, failures;
+};
+
+/* What is not the workers': the gate's, the token map's and the upstreams'. */
 struct ht_stats_global {
+	const struct ht_stats_upstream *upstreams;
+	size_t nupstreams;
+	uint64_t lookups_failed;
 	uint64_t gate_counters[HT_COUNT_MAX];
 	bool gate_on;
 	uint64_t tokens_live, tokens_flushed, tokens_evicted;

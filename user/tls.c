@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * TLS towards clients. Whatever is not plainly right ends the connection; no early data, no
- * renegotiation, no compression. Session tickets are OpenSSL's own, under keys that live as long
- * as the context does.
+ * renegotiation, no compression. Session tickets are OpenSSL's own, under our keys (ticket.h).
  */
 #include "tls.h"
 
 #include <netinet/tcp.h>
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
+#include <time.h>
+
+#include "ticket.h"
 
 #define HT_TLS_CIPHERS                                                                             \
 	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE+CHACHA20:ECDHE+AESGCM"
@@ -25,6 +30,8 @@ struct ht_tls_ctx {
 	struct ht_tls_params params;
 	SSL_CTX **certs; /* one for each certificate; the first is the default */
 	size_t ncerts;
+	STACK_OF(X509_CRL) * crls; /* of client-crl, or NULL */
+	struct ht_ticket_ring *tickets;
 	BIO_METHOD *reader;
 	uint8_t session_id[2][32]; /* [a subject is needed]; SHA-256 */
 };
@@ -190,18 +197,36 @@ static bool has_expired(const X509 *cert)
 	return X509_cmp_current_time(X509_get0_notAfter(cert)) <= 0;
 }
 
-/* A ticket brings its certificate along. If that has expired, the client must show another. */
+/* Does a list of its issuer name its serial number? Lists and certificates are verified already. */
+static bool is_revoked(const struct ht_tls_ctx *x, X509 *cert)
+{
+	for (int i = 0; i < sk_X509_CRL_num(x->crls); i++) {
+		X509_CRL *crl = sk_X509_CRL_value(x->crls, i);
+		X509_REVOKED *entry;
+
+		if (!X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_issuer_name(cert)) &&
+		    X509_CRL_get0_by_cert(crl, &entry, cert) == 1)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A ticket brings its certificate along. If that has expired or was revoked since, the client must
+ * show another.
+ */
 static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *key_name,
 				   size_t key_name_len, SSL_TICKET_STATUS status, void *arg)
 {
+	const struct ht_tls_ctx *x = SSL_get_app_data(ssl);
 	X509 *cert;
 
-	(void)ssl, (void)key_name, (void)key_name_len, (void)arg;
+	(void)key_name, (void)key_name_len, (void)arg;
 	switch (status) {
 	case SSL_TICKET_SUCCESS:
 	case SSL_TICKET_SUCCESS_RENEW:
 		cert = SSL_SESSION_get0_peer(session);
-		if (cert && has_expired(cert))
+		if (cert && (has_expired(cert) || is_revoked(x, cert)))
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE
 						    : SSL_TICKET_RETURN_USE_RENEW;
@@ -211,6 +236,92 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
 	default:
 		return SSL_TICKET_RETURN_ABORT;
 	}
+}
+
+/* ---- ticket keys ---- */
+
+/* One ring for all listeners and, across a reload, for the contexts before and after it. */
+static struct {
+	pthread_mutex_t lock;
+	struct ht_ticket_ring *ring;
+	size_t users;
+} tickets = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static uint64_t ticket_clock(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec;
+}
+
+static int tickets_take(struct ht_ticket_ring **ret)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&tickets.lock);
+	if (!tickets.users)
+		err = ht_ticket_ring_new(ticket_clock(), &tickets.ring);
+	if (!err) {
+		tickets.users++;
+		*ret = tickets.ring;
+	}
+	pthread_mutex_unlock(&tickets.lock);
+	return err;
+}
+
+static void tickets_give(struct ht_ticket_ring *ring)
+{
+	if (!ring)
+		return;
+	pthread_mutex_lock(&tickets.lock);
+	if (!--tickets.users)
+		ht_ticket_ring_free(TAKE_PTR(tickets.ring));
+	pthread_mutex_unlock(&tickets.lock);
+}
+
+static bool ticket_mac(EVP_MAC_CTX *mac, struct ht_ticket_key *key)
+{
+	OSSL_PARAM params[] = {
+		OSSL_PARAM_octet_string(OSSL_MAC_PARAM_KEY, key->hmac, sizeof(key->hmac)),
+		OSSL_PARAM_utf8_string(OSSL_MAC_PARAM_DIGEST, "SHA256", 6),
+		OSSL_PARAM_END,
+	};
+
+	return EVP_MAC_CTX_set_params(mac, params) == 1;
+}
+
+/*
+ * Seals (1) or opens (0) a ticket, SSL_CTX_set_tlsext_ticket_key_evp_cb(3): 1 done, 2 done and the
+ * client is to get a new one, 0 no such key, -1 failed. TLS 1.3 gets a new one always, so that
+ * nobody can tell two of its connections by their ticket.
+ */
+static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+			 EVP_MAC_CTX *mac, int seal)
+{
+	const struct ht_tls_ctx *x = SSL_get_app_data(ssl);
+	struct ht_ticket_key key;
+	bool current = true, ok;
+	int err;
+
+	if (seal)
+		err = ht_ticket_ring_current(x->tickets, ticket_clock(), &key);
+	else
+		err = ht_ticket_ring_find(x->tickets, ticket_clock(), name, &key, &current);
+	if (err)
+		return err == -ENOENT ? 0 : -1;
+	if (seal) {
+		memcpy(name, key.name, sizeof(key.name));
+		ok = RAND_bytes(iv, EVP_MAX_IV_LENGTH) == 1 &&
+		     EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv);
+	} else {
+		ok = EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv);
+	}
+	ok = ok && ticket_mac(mac, &key);
+	OPENSSL_cleanse(&key, sizeof(key));
+	if (!ok)
+		return -1;
+	return seal || (current && SSL_version(ssl) != TLS1_3_VERSION) ? 1 : 2;
 }
 
 static int no_passphrase(char *buf, int size, int rwflag, void *arg)
@@ -263,10 +374,51 @@ static void ctx_options(struct ht_tls_ctx *x, SSL_CTX *ctx)
 	SSL_CTX_set_session_id_context(ctx, x->session_id[0], sizeof(x->session_id[0]));
 	SSL_CTX_set_num_tickets(ctx, 1);
 	SSL_CTX_set_session_ticket_cb(ctx, NULL, on_ticket, NULL);
+	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket_key);
 	SSL_CTX_set_client_hello_cb(ctx, on_client_hello, x);
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, NULL);
 	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
+}
+
+/* All lists of the file; the configuration has seen to it that there are some. */
+static int load_crls(struct ht_tls_ctx *x, struct ht_diag *diag)
+{
+	const struct ht_tls_config *c = x->params.listener->tls;
+	BIO *file;
+	X509_CRL *crl;
+
+	if (!c->client_crl)
+		return 0;
+	x->crls = sk_X509_CRL_new_null();
+	file = BIO_new_file(c->client_crl, "re");
+	while (file && x->crls && (crl = PEM_read_bio_X509_CRL(file, NULL, NULL, NULL))) {
+		if (!sk_X509_CRL_push(x->crls, crl))
+			X509_CRL_free(crl);
+	}
+	BIO_free(file);
+	if (sk_X509_CRL_num(x->crls) <= 0)
+		return tls_say(diag, x->params.listener, c->crl_line, c->crl_col,
+			       "client-crl can't be used");
+	ERR_clear_error(); /* the end of the file */
+	return 0;
+}
+
+/* The client's own certificate must not be on the list of its issuer, and there must be a list. */
+static int ctx_client_crl(struct ht_tls_ctx *x, SSL_CTX *ctx, struct ht_diag *diag)
+{
+	const struct ht_tls_config *c = x->params.listener->tls;
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	bool ok = true;
+
+	for (int i = 0; i < sk_X509_CRL_num(x->crls); i++)
+		ok = ok && X509_STORE_add_crl(store, sk_X509_CRL_value(x->crls, i));
+	if (x->crls)
+		ok = ok && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+	if (ok)
+		return 0;
+	return tls_say(diag, x->params.listener, c->crl_line, c->crl_col,
+		       "client-crl can't be used");
 }
 
 static int ctx_client_ca(struct ht_tls_ctx *x, SSL_CTX *ctx, struct ht_diag *diag)
@@ -289,7 +441,7 @@ static int ctx_client_ca(struct ht_tls_ctx *x, SSL_CTX *ctx, struct ht_diag *dia
 			       "client-ca can't be used");
 	}
 	SSL_CTX_set_client_CA_list(ctx, names);
-	return 0;
+	return ctx_client_crl(x, ctx, diag);
 }
 
 static int ctx_certificate(struct ht_tls_ctx *x, SSL_CTX *ctx, const struct ht_cert_config *c,
@@ -346,6 +498,10 @@ int ht_tls_ctx_new(const struct ht_tls_params *p, struct ht_tls_ctx **ret, struc
 	if (!x->certs || !x->reader)
 		goto out;
 	err = session_ids(x);
+	if (!err)
+		err = tickets_take(&x->tickets);
+	if (!err)
+		err = load_crls(x, diag);
 	for (; !err && x->ncerts < c->ncerts; x->ncerts += !err)
 		err = ctx_one(x, &c->certs[x->ncerts], &x->certs[x->ncerts], diag);
 	if (!err)
@@ -363,6 +519,8 @@ void ht_tls_ctx_free(struct ht_tls_ctx *x)
 		return;
 	for (size_t i = 0; i < x->ncerts; i++)
 		SSL_CTX_free(x->certs[i]);
+	sk_X509_CRL_pop_free(x->crls, X509_CRL_free);
+	tickets_give(x->tickets);
 	BIO_meth_free(x->reader);
 	free(x->certs);
 	free(x);
@@ -437,6 +595,83 @@ failed:
 	return -ENOMEM;
 }
 
+/* ---- connections to backends ---- */
+
+static int client_ctx(struct ht_tls_ctx *x, const char *ca)
+{
+	static const unsigned char ours[] = "\x08http/1.1";
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+	if (!ctx)
+		return -EINVAL;
+	x->certs[x->ncerts++] = ctx;
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
+	if (!SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) ||
+	    !SSL_CTX_set_cipher_list(ctx, HT_TLS_CIPHERS) ||
+	    !SSL_CTX_set_ciphersuites(ctx, HT_TLS_SUITES) ||
+	    SSL_CTX_set_alpn_protos(ctx, ours, sizeof(ours) - 1))
+		return -EINVAL;
+	if (!(ca ? SSL_CTX_load_verify_file(ctx, ca) : SSL_CTX_set_default_verify_paths(ctx)))
+		return -EINVAL;
+	return 0;
+}
+
+int ht_tls_client_new(const char *ca, struct ht_tls_ctx **ret, char *why, size_t why_len)
+{
+	struct ht_tls_ctx *x = calloc(1, sizeof(*x));
+	const char *reason;
+	int err = -ENOMEM;
+
+	snprintf(why, why_len, "out of memory");
+	if (!x)
+		return err;
+	x->certs = calloc(1, sizeof(*x->certs));
+	x->reader = reader_method();
+	if (x->certs && x->reader) {
+		err = client_ctx(x, ca);
+		reason = ERR_reason_error_string(ERR_peek_last_error());
+		if (err)
+			snprintf(why, why_len, "%s", reason ? reason : "it can't be read");
+		ERR_clear_error();
+	}
+	if (!err)
+		*ret = TAKE_PTR(x);
+	ht_tls_ctx_free(x);
+	return err;
+}
+
+/* The name that the certificate must have. Only names are sent as SNI (RFC 6066, section 3). */
+static bool expect_host(SSL *ssl, const char *host)
+{
+	if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host))
+		return true;
+	ERR_clear_error();
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set1_host(ssl, host) && SSL_set_tlsext_host_name(ssl, host);
+}
+
+int ht_tls_connect(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source,
+		   const char *host)
+{
+	SSL *ssl = SSL_new(x->certs[0]);
+
+	if (!ssl)
+		return -ENOMEM;
+	*t = (struct ht_tls){ssl, source};
+	if (!SSL_set_fd(ssl, source->fd) || !SSL_set_app_data(ssl, (char *)x) ||
+	    !expect_host(ssl, host) || reader_install(t, x)) {
+		ht_tls_close(t);
+		ERR_clear_error();
+		return -ENOMEM;
+	}
+	SSL_set_connect_state(ssl);
+	return 0;
+}
+
 /*
  * What a call that returned <= 0 meant. The library's error queue is empty before every call,
  * because whoever finds something in it clears it here.
@@ -462,9 +697,12 @@ static int tls_result(struct ht_tls *t, int n, const char **ret_why)
 	if (!*ret_why)
 		*ret_why = "connection lost";
 	ERR_clear_error();
+	/* a client that just goes is common; a backend that does may have cut its answer short */
 	if (err == SSL_ERROR_SSL && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-		return 0;
-	return err == SSL_ERROR_SYSCALL ? (saved ? -saved : 0) : -EPROTO;
+		return SSL_is_server(t->ssl) ? 0 : -ECONNRESET;
+	if (err == SSL_ERROR_SYSCALL && !saved)
+		return SSL_is_server(t->ssl) ? 0 : -ECONNRESET;
+	return err == SSL_ERROR_SYSCALL ? -saved : -EPROTO;
 }
 
 /* What is wrong with the client's certificate; also where a session was resumed, long after. */
@@ -482,10 +720,22 @@ static const char *peer_problem(const struct ht_tls *t)
 		SSL_CTX_remove_session(x->certs[0], SSL_get_session(t->ssl));
 		return "client certificate has expired";
 	}
+	if (is_revoked(x, cert)) {
+		SSL_CTX_remove_session(x->certs[0], SSL_get_session(t->ssl));
+		return "client certificate was revoked";
+	}
 	if (needed && SSL_get_verify_callback(t->ssl) == verify_subject &&
 	    !X509_NAME_entry_count(X509_get_subject_name(cert)))
 		return "client certificate without a subject";
 	return NULL;
+}
+
+/* A backend's certificate that does not verify says more than "verify failed". */
+static const char *backend_problem(const struct ht_tls *t, const char *why)
+{
+	long r = SSL_get_verify_result(t->ssl);
+
+	return r == X509_V_OK ? why : X509_verify_cert_error_string(r);
 }
 
 int ht_tls_handshake(struct ht_tls *t, const char **ret_why)
@@ -497,9 +747,11 @@ int ht_tls_handshake(struct ht_tls *t, const char **ret_why)
 	n = SSL_do_handshake(t->ssl);
 	if (n != 1) {
 		err = tls_result(t, n, ret_why);
+		if (err != -EAGAIN && !SSL_is_server(t->ssl))
+			*ret_why = backend_problem(t, *ret_why);
 		return err == -EAGAIN ? err : -EPROTO;
 	}
-	*ret_why = peer_problem(t);
+	*ret_why = SSL_is_server(t->ssl) ? peer_problem(t) : NULL;
 	if (*ret_why)
 		return -EPROTO;
 	if (x->params.ktls && !BIO_get_ktls_recv(SSL_get_rbio(t->ssl)))
@@ -514,6 +766,17 @@ ssize_t ht_tls_read(struct ht_tls *t, void *buf, size_t len)
 
 	errno = 0;
 	n = SSL_read(t->ssl, buf, (int)HT_MIN(len, (size_t)INT32_MAX));
+	return n > 0 ? n : tls_result(t, n, &why);
+}
+
+ssize_t ht_tls_peek(struct ht_tls *t)
+{
+	const char *why;
+	char byte;
+	int n;
+
+	errno = 0;
+	n = SSL_peek(t->ssl, &byte, 1);
 	return n > 0 ? n : tls_result(t, n, &why);
 }
 

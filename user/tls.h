@@ -47,6 +47,22 @@ struct ht_tls {
 /* A server's side of a connection over source->fd. -ENOMEM. */
 int ht_tls_open(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source);
 
+/*
+ * The context of our own connections to backends: TLS 1.2 and up, certificates verified against
+ * those in the PEM file `ca`, or what the system trusts if it is NULL. -EINVAL with why.
+ */
+int ht_tls_client_new(const char *ca, struct ht_tls_ctx **ret, char *why, size_t why_len);
+
+/*
+ * The client's side over source->fd. The certificate must be `host`'s, a name (which is also sent
+ * as SNI) or an IP address. An end without close_notify reads as -ECONNRESET. -ENOMEM.
+ */
+int ht_tls_connect(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source,
+		   const char *host);
+
+/* As ht_tls_read() of one byte that stays where it is. */
+ssize_t ht_tls_peek(struct ht_tls *t);
+
 /* 0 when it is done, -EAGAIN, or -EPROTO: *ret_why is static or the library's text. */
 int ht_tls_handshake(struct ht_tls *t, const char **ret_why);
 

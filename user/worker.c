@@ -6,28 +6,44 @@
 #include "worker.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
+#include <semaphore.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 
 #define HT_BACKLOG 4096
-#define HT_ACCEPTS 16 /* connections in a row before others have their turn */
+#define HT_DOOR_CLOSE_MS 200 /* for handshakes that have begun when a listener goes */
+#define HT_ACCEPTS 16	     /* connections in a row before others have their turn */
 
 /* A listening socket of one worker. */
 struct ht_door {
 	struct ht_source source;
 	struct ht_timer pause;
 	struct ht_worker *worker;
+	struct ht_view *view; /* a reference: the listener's generation */
 	const struct ht_listener *listener;
+	struct ht_door *next; /* among those that are closing */
+	uint64_t closes_ms;
+};
+
+/* What the main thread wants a worker to switch to. */
+struct ht_switch {
+	struct ht_gateway *gateway;
+	int *fds;
 };
 
 struct ht_worker {
 	struct ht_workspace ws;
 	unsigned index;
 	size_t ndoors;
-	struct ht_door *doors;
+	struct ht_door **doors; /* one for each listener of the generation */
+	struct ht_door *closing;
+	struct ht_timer close; /* looks at them */
 	struct ht_source wake; /* an eventfd */
 	_Atomic bool drain, stop, done;
+	struct ht_switch *_Atomic next;
+	sem_t switched;
 	pthread_t thread;
 	bool started;
 };
@@ -83,6 +99,13 @@ static int listen_tcp(struct ht_listener *l)
 	return TAKE_FD(fd);
 }
 
+static int listen_shared(const struct ht_listener *l)
+{
+	int fd = fcntl(l->shared_fd, F_DUPFD_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
 /* A socket file that nobody listens on is left over; one that somebody does is his. */
 static int unix_clear(const struct ht_addr *a)
 {
@@ -103,7 +126,7 @@ static int listen_unix(struct ht_listener *l)
 	_cleanup_close_ int fd = -1;
 	int err;
 
-	if (l->unix_fd < 0) {
+	if (l->shared_fd < 0) {
 		err = unix_clear(a);
 		if (err)
 			return err;
@@ -111,10 +134,16 @@ static int listen_unix(struct ht_listener *l)
 		if (fd < 0 || bind(fd, &a->sa, a->len) || chmod(a->un.sun_path, 0666) ||
 		    listen(fd, HT_BACKLOG))
 			return -errno;
-		l->unix_fd = TAKE_FD(fd);
+		l->shared_fd = TAKE_FD(fd);
 	}
-	fd = fcntl(l->unix_fd, F_DUPFD_CLOEXEC, 0);
-	return fd < 0 ? -errno : TAKE_FD(fd);
+	return listen_shared(l);
+}
+
+int ht_listener_open(struct ht_listener *l)
+{
+	if (l->handed_over)
+		return listen_shared(l);
+	return l->config->addr.sa.sa_family == AF_UNIX ? listen_unix(l) : listen_tcp(l);
 }
 
 /* ---- accepting ---- */
@@ -131,7 +160,7 @@ static void door_ready(struct ht_source *s)
 		len = sizeof(peer);
 		fd = accept4(s->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
-			ht_conn_accept(ws, d->listener, fd, (struct sockaddr *)&peer, len);
+			ht_conn_accept(ws, d->view, d->listener, fd, (struct sockaddr *)&peer, len);
 			continue;
 		}
 		if (errno == EAGAIN)
@@ -156,30 +185,106 @@ static void door_resume(struct ht_timer *t)
 
 static void door_bury(struct ht_source *s)
 {
-	(void)s; /* lives as long as the worker */
+	struct ht_door *d = ht_container_of(s, struct ht_door, source);
+
+	ht_view_unref(d->view);
+	free(d);
 }
 
-static int door_open(struct ht_door *d, struct ht_worker *w, struct ht_listener *l)
+/* Takes over the fd. */
+static int door_open(struct ht_worker *w, const struct ht_listener *l, int fd, struct ht_door **ret)
 {
-	int fd = l->config->addr.sa.sa_family == AF_UNIX ? listen_unix(l) : listen_tcp(l);
+	struct ht_door *d = calloc(1, sizeof(*d));
+	int err = -ENOMEM;
 
-	if (fd < 0)
-		return fd;
-	d->worker = w;
-	d->listener = l;
-	d->source = (struct ht_source){.fd = fd, .ready = door_ready, .bury = door_bury};
-	d->pause.fire = door_resume;
-	return ht_loop_add(&w->ws.loop, &d->source);
+	if (d) {
+		d->worker = w;
+		d->view = ht_view_ref(w->ws.view);
+		d->listener = l;
+		d->source = (struct ht_source){.fd = fd, .ready = door_ready, .bury = door_bury};
+		d->pause.fire = door_resume;
+		err = ht_loop_add(&w->ws.loop, &d->source);
+	}
+	if (err) {
+		close(fd);
+		if (d)
+			door_bury(&d->source);
+		return err;
+	}
+	*ret = d;
+	return 0;
 }
 
 static void door_close(struct ht_door *d, struct ht_loop *loop)
 {
-	if (d->source.fd < 0)
-		return;
 	ht_timer_cancel(&d->pause);
+	/* what is shared stays open, and epoll goes by that and not by our descriptor */
+	ht_loop_remove(loop, &d->source);
 	close(d->source.fd);
 	d->source.fd = -1;
 	ht_loop_bury(loop, &d->source);
+}
+
+/*
+ * A listening socket that is closed resets what is queued in it, and what gets into the queue
+ * between our last accept() and the close(). So it takes no more SYNs first (a client asks again
+ * after a second, and gets whoever listens then), and is closed once handshakes that had begun
+ * are over. A socket that is not ours alone is just let go: others listen on.
+ */
+static void door_refuse(struct ht_door *d)
+{
+	static struct sock_filter no_syn[] = {
+		/* the filter of a TCP socket sees the TCP header */
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog program = {HT_ARRAY_SIZE(no_syn), no_syn};
+
+	if (setsockopt(d->source.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
+		ht_log(LOG_WARNING, "msg=\"can't hold off connections\" error=\"%s\"",
+		       strerror(errno));
+}
+
+static bool door_is_shared(const struct ht_door *d)
+{
+	return d->listener->handed_over || d->listener->config->addr.sa.sa_family == AF_UNIX;
+}
+
+/* No more connections but those that are in the queue. */
+static void door_begin_close(struct ht_worker *w, struct ht_door *d)
+{
+	if (d->listener->handed_over) {
+		door_close(d, &w->ws.loop);
+		return;
+	}
+	if (!door_is_shared(d))
+		door_refuse(d);
+	d->closes_ms = w->ws.loop.now_ms + (door_is_shared(d) ? 0 : HT_DOOR_CLOSE_MS);
+	d->next = w->closing;
+	w->closing = d;
+}
+
+/* Those whose time has come are emptied and closed. */
+static void doors_closing(struct ht_timer *t)
+{
+	struct ht_worker *w = ht_container_of(t, struct ht_worker, close);
+	struct ht_door **p = &w->closing;
+
+	while (*p) {
+		struct ht_door *d = *p;
+
+		door_ready(&d->source);
+		if (d->closes_ms > w->ws.loop.now_ms || d->source.queued) {
+			p = &d->next;
+			continue;
+		}
+		*p = d->next;
+		door_close(d, &w->ws.loop);
+	}
+	if (w->closing)
+		ht_timer_arm(&w->ws.loop, &w->close, HT_TIMER_DOOR);
 }
 
 /* ---- the thread ---- */
@@ -187,8 +292,74 @@ static void door_close(struct ht_door *d, struct ht_loop *loop)
 static void worker_drain(struct ht_worker *w)
 {
 	for (size_t i = 0; i < w->ndoors; i++)
-		door_close(&w->doors[i], &w->ws.loop);
+		door_begin_close(w, w->doors[i]);
+	w->ndoors = 0;
 	ht_workspace_drain(&w->ws);
+	doors_closing(&w->close);
+}
+
+/* The old doors that go on, and new ones; what is left over is closed. */
+static int worker_doors(struct ht_worker *w, struct ht_gateway *g, int *fds)
+{
+	size_t n = g->config->nlisteners;
+	struct ht_door **doors = calloc(n ? n : 1, sizeof(*doors));
+	int err = 0;
+
+	if (!doors)
+		return -ENOMEM;
+	for (size_t i = 0; !err && i < n; i++) {
+		if (g->listeners[i].from < 0)
+			err = door_open(w, &g->listeners[i], TAKE_FD(fds[i]), &doors[i]);
+	}
+	if (err) {
+		for (size_t i = 0; i < n; i++)
+			if (doors[i])
+				door_close(doors[i], &w->ws.loop);
+		free(doors);
+		return err;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (g->listeners[i].from >= 0)
+			doors[i] = TAKE_PTR(w->doors[g->listeners[i].from]);
+		ht_view_unref(doors[i]->view);
+		doors[i]->view = ht_view_ref(w->ws.view);
+		doors[i]->listener = &g->listeners[i];
+	}
+	/* what is left belongs to the generation before, its last connections too */
+	for (size_t i = 0; i < w->ndoors; i++)
+		if (w->doors[i])
+			door_begin_close(w, w->doors[i]);
+	free(w->doors);
+	w->doors = doors;
+	w->ndoors = n;
+	return 0;
+}
+
+static void switch_free(struct ht_switch *s)
+{
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->gateway->config->nlisteners; i++)
+		ht_closep(&s->fds[i]);
+	ht_gateway_unref(s->gateway);
+	free(s->fds);
+	free(s);
+}
+
+static void worker_switch(struct ht_worker *w, struct ht_switch *s)
+{
+	int err = w->ws.draining ? -ESHUTDOWN : ht_workspace_switch(&w->ws, s->gateway);
+
+	if (!err)
+		err = worker_doors(w, s->gateway, s->fds);
+	if (err)
+		ht_log(LOG_ERR,
+		       "msg=\"a worker stays with the old configuration\" worker=%u error=\"%s\"",
+		       w->index, strerror(-err));
+	if (!w->close.kind)
+		doors_closing(&w->close);
+	switch_free(s);
+	sem_post(&w->switched);
 }
 
 static void worker_woken(struct ht_source *s)
@@ -198,7 +369,11 @@ static void worker_woken(struct ht_source *s)
 
 	if (read(s->fd, &n, sizeof(n)) < 0 && errno != EAGAIN)
 		ht_log(LOG_ERR, "msg=\"eventfd\" error=\"%s\"", strerror(errno));
+	struct ht_switch *next = atomic_exchange(&w->next, NULL);
+
 	s->readable = false;
+	if (next)
+		worker_switch(w, next);
 	if (atomic_load(&w->drain) && !w->ws.draining)
 		worker_drain(w);
 }
@@ -208,7 +383,7 @@ static void *worker_run(void *arg)
 	struct ht_worker *w = arg;
 
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed) &&
-	       !(w->ws.draining && !w->ws.nconns))
+	       !(w->ws.draining && !w->ws.nconns && !w->closing))
 		ht_loop_round(&w->ws.loop);
 	atomic_store(&w->done, true);
 	return NULL;
@@ -218,7 +393,7 @@ int ht_worker_open(struct ht_gateway *g, unsigned index, struct ht_stats *stats,
 		   struct ht_worker **ret, char *why, size_t why_len)
 {
 	struct ht_worker *w = calloc(1, sizeof(*w));
-	int err = -ENOMEM;
+	int err = -ENOMEM, fd;
 
 	snprintf(why, why_len, "worker %u", index);
 	if (!w)
@@ -228,6 +403,8 @@ int ht_worker_open(struct ht_gateway *g, unsigned index, struct ht_stats *stats,
 				     .ready = worker_woken,
 				     .bury = door_bury};
 	w->ws.loop.epoll_fd = -1;
+	w->close.fire = doors_closing;
+	sem_init(&w->switched, 0, 0);
 	w->doors = calloc(g->config->nlisteners, sizeof(*w->doors));
 	if (w->wake.fd < 0 || !w->doors)
 		goto out;
@@ -236,7 +413,8 @@ int ht_worker_open(struct ht_gateway *g, unsigned index, struct ht_stats *stats,
 		err = ht_loop_add(&w->ws.loop, &w->wake);
 	for (size_t i = 0; !err && i < g->config->nlisteners; i++) {
 		snprintf(why, why_len, "can't listen on %s", g->config->listeners[i].addr.text);
-		err = door_open(&w->doors[i], w, &g->listeners[i]);
+		fd = ht_listener_open(&g->listeners[i]);
+		err = fd < 0 ? fd : door_open(w, &g->listeners[i], fd, &w->doors[i]);
 		w->ndoors += !err;
 	}
 	if (!err)
@@ -267,6 +445,42 @@ static void worker_wake(struct ht_worker *w)
 		ht_log(LOG_ERR, "msg=\"eventfd\" error=\"%s\"", strerror(errno));
 }
 
+void ht_worker_switch(struct ht_worker *w, struct ht_gateway *g, int *fds)
+{
+	struct ht_switch *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		ht_log(LOG_ERR, "msg=\"no memory to tell a worker of the reload\" worker=%u",
+		       w->index);
+		for (size_t i = 0; i < g->config->nlisteners; i++)
+			ht_closep(&fds[i]);
+		free(fds);
+		sem_post(&w->switched);
+		return;
+	}
+	*s = (struct ht_switch){ht_gateway_ref(g), fds};
+	switch_free(atomic_exchange(&w->next, s));
+	worker_wake(w);
+}
+
+int ht_worker_switched(struct ht_worker *w, unsigned ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	while (sem_timedwait(&w->switched, &until)) {
+		if (errno != EINTR)
+			return -errno;
+	}
+	return 0;
+}
+
 void ht_worker_drain(struct ht_worker *w)
 {
 	atomic_store(&w->drain, true);
@@ -291,11 +505,16 @@ void ht_worker_close(struct ht_worker *w)
 	if (w->started)
 		pthread_join(w->thread, NULL);
 	for (size_t i = 0; i < w->ndoors; i++)
-		door_close(&w->doors[i], &w->ws.loop);
-	if (w->ws.gateway)
+		door_close(w->doors[i], &w->ws.loop);
+	for (struct ht_door *d = w->closing; d; d = d->next)
+		door_close(d, &w->ws.loop);
+	ht_timer_cancel(&w->close);
+	switch_free(atomic_load(&w->next));
+	if (w->ws.loop.epoll_fd >= 0)
 		ht_workspace_close(&w->ws);
 	if (w->wake.fd >= 0)
 		close(w->wake.fd);
+	sem_destroy(&w->switched);
 	free(w->doors);
 	free(w);
 }

@@ -11,6 +11,12 @@
 struct ht_worker;
 
 /*
+ * Opens one listening socket for a worker: SO_REUSEPORT, or another descriptor of the one that all
+ * share. The descriptor or -errno.
+ */
+int ht_listener_open(struct ht_listener *l);
+
+/*
  * Opens the listening sockets (SO_REUSEPORT; unix sockets are shared) and everything that needs
  * privileges, but starts nothing. -errno with text. The stats are the caller's and outlive it.
  */
@@ -18,6 +24,14 @@ int ht_worker_open(struct ht_gateway *g, unsigned index, struct ht_stats *stats,
 		   struct ht_worker **ret, char *why, size_t why_len);
 
 int ht_worker_start(struct ht_worker *w); /* -errno */
+
+/*
+ * A reload, from the main thread: the worker goes over to `g`, whose listeners say which of the
+ * present ones they continue. fds[i] is a new socket (taken over) for each that continues none. Then
+ * ht_worker_switched() waits, `ms` at the most: 0 or -ETIMEDOUT; not twice at a time.
+ */
+void ht_worker_switch(struct ht_worker *w, struct ht_gateway *g, int *fds);
+int ht_worker_switched(struct ht_worker *w, unsigned ms);
 
 /* Any thread. No more connections; those that there are end after their exchange. */
 void ht_worker_drain(struct ht_worker *w);

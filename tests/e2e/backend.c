@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -145,7 +146,10 @@ static ssize_t fill(struct bconn *c)
 
 	if (c->closed || c->len == BUF_SIZE)
 		return -1;
-	n = recv(c->fd, c->buf + c->len, BUF_SIZE - c->len, 0);
+	if (c->ssl)
+		n = SSL_read(c->ssl, c->buf + c->len, (int)(BUF_SIZE - c->len));
+	else
+		n = recv(c->fd, c->buf + c->len, BUF_SIZE - c->len, 0);
 	if (n <= 0)
 		return n;
 	if (c->be->keep_raw) {
@@ -183,7 +187,12 @@ bool bconn_send(struct bconn *c, const void *p, size_t len)
 	const char *s = p;
 
 	while (len) {
-		ssize_t n = c->closed ? -1 : send(c->fd, s, len, MSG_NOSIGNAL);
+		ssize_t n = -1;
+
+		if (c->ssl && !c->closed)
+			n = SSL_write(c->ssl, s, (int)len);
+		else if (!c->closed)
+			n = send(c->fd, s, len, MSG_NOSIGNAL);
 
 		if (n <= 0)
 			return false;
@@ -238,6 +247,10 @@ void bconn_close(struct bconn *c, bool reset)
 	c->closed = true;
 	if (reset)
 		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &l, sizeof(l));
+	if (c->ssl && !reset)
+		SSL_shutdown(c->ssl);
+	SSL_free(c->ssl);
+	c->ssl = NULL;
 	be_lock(c->be);
 	close(c->fd);
 	c->fd = -1;
@@ -386,11 +399,29 @@ void backend_answer(struct bconn *c, struct breq *r)
 		    strlen(target), head ? "" : target);
 }
 
+/* The TLS handshake, where there is one. */
+static bool bconn_secure(struct bconn *c)
+{
+	bool ok;
+
+	if (!c->be->ctx)
+		return true;
+	c->ssl = SSL_new(c->be->ctx);
+	SSL_set_fd(c->ssl, c->fd);
+	ok = SSL_accept(c->ssl) == 1;
+	be_lock(c->be);
+	c->be->nhandshakes += !ok;
+	be_unlock(c->be);
+	return ok;
+}
+
 static void *bconn_main(void *arg)
 {
 	struct bconn *c = arg;
 	struct breq *r;
 
+	if (!bconn_secure(c))
+		bconn_close(c, false);
 	while (!c->closed && (r = take_head(c))) {
 		c->body_read = false;
 		(c->be->handler ? c->be->handler : backend_answer)(c, r);
@@ -440,14 +471,20 @@ struct backend *backend_start(backend_fn handler)
 
 struct backend *backend_start_on(int port, backend_fn handler)
 {
+	return backend_start_at("127.0.0.1", port, handler);
+}
+
+static struct backend *backend_open(const char *address, int port, SSL_CTX *ctx, backend_fn handler)
+{
 	struct backend *be = calloc(1, sizeof(*be));
 	struct sockaddr_in a = {.sin_family = AF_INET,
 				.sin_port = htons((uint16_t)port),
-				.sin_addr = {htonl(INADDR_LOOPBACK)}};
+				.sin_addr = {inet_addr(address)}};
 	socklen_t len = sizeof(a);
 	int one = 1;
 
 	be->handler = handler;
+	be->ctx = ctx;
 	pthread_mutex_init(&be->lock, NULL);
 	pthread_cond_init(&be->changed, NULL);
 	be->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -458,6 +495,29 @@ struct backend *backend_start_on(int port, backend_fn handler)
 	be->port = ntohs(a.sin_port);
 	cr_assert_eq(pthread_create(&be->thread, NULL, backend_main, be), 0);
 	return be;
+}
+
+struct backend *backend_start_at(const char *address, int port, backend_fn handler)
+{
+	return backend_open(address, port, NULL, handler);
+}
+
+struct backend *backend_start_tls(const char *cert, int max_version, backend_fn handler)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	char path[512];
+
+	signal(SIGPIPE, SIG_IGN); /* SSL_write() knows no MSG_NOSIGNAL */
+	SSL_CTX_set_max_proto_version(ctx, max_version);
+	SSL_CTX_set_min_proto_version(
+		ctx, max_version && max_version < TLS1_2_VERSION ? max_version : TLS1_2_VERSION);
+	if (max_version && max_version < TLS1_2_VERSION)
+		SSL_CTX_set_cipher_list(ctx, "ALL:@SECLEVEL=0");
+	snprintf(path, sizeof(path), "%s/%s.pem", run_dir(), cert);
+	cr_assert_eq(SSL_CTX_use_certificate_file(ctx, path, SSL_FILETYPE_PEM), 1, "%s", path);
+	snprintf(path, sizeof(path), "%s/%s.key", run_dir(), cert);
+	cr_assert_eq(SSL_CTX_use_PrivateKey_file(ctx, path, SSL_FILETYPE_PEM), 1, "%s", path);
+	return backend_open("127.0.0.1", 0, ctx, handler);
 }
 
 static void record_head(struct text *out, const struct breq *r)

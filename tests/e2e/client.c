@@ -110,6 +110,9 @@ struct client *client_try(const struct client_options *o)
 	struct client *c = calloc(1, sizeof(*c));
 
 	c->fd = tcp_open(o);
+	if (c->fd >= 0 && o->before)
+		send(c->fd, o->before, o->before_len ? o->before_len : strlen(o->before),
+		     MSG_MORE | MSG_NOSIGNAL);
 	if (c->fd < 0 || (o->tls && !tls_open(c, o))) {
 		client_close(c);
 		return NULL;

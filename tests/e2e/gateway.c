@@ -93,6 +93,8 @@ static void config_sites(struct text *c, struct backend *be, const struct gw_spe
 		  s->cookies
 			  ? s->cookies
 			  : "[ { name: sid, profile: f5-irule, key: shop, bind: [client-ip] } ]");
+	if (s->site_extra)
+		text_addf(c, "%s", s->site_extra);
 }
 
 static void config_write(struct gw *gw, struct backend *be, const struct gw_spec *s)
@@ -101,6 +103,8 @@ static void config_write(struct gw *gw, struct backend *be, const struct gw_spec
 	struct text c = {0};
 
 	text_addf(&c, "listeners:\n  - address: 127.0.0.1:%d\n", gw->plain);
+	if (s->plain_extra)
+		text_addf(&c, "%s", s->plain_extra);
 	if (s->ipv6)
 		text_addf(&c, "  - address: \"[::1]:%d\"\n", gw->ipv6);
 	config_tls(&c, gw->tls, s->tls_extra);
@@ -162,10 +166,54 @@ static int notify_open(const char *path)
 	return fd;
 }
 
+/* A listening socket of our own, as a service manager has it. */
+static int listen_on(int port)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET,
+				.sin_port = htons((uint16_t)port),
+				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0, "%s", strerror(errno));
+	cr_assert_eq(listen(fd, 1024), 0);
+	return fd;
+}
+
+/* From descriptor 3 on, as sd_listen_fds(3) has it. */
+static void hand_over(struct gw *gw)
+{
+	char pid[16];
+	int high[2];
+
+	if (!gw->fds[0])
+		return;
+	for (int i = 0; i < 2; i++)
+		high[i] = fcntl(gw->fds[i], F_DUPFD, 100);
+	for (int i = 0; i < 2; i++) {
+		dup2(high[i], 3 + i);
+		close(high[i]);
+	}
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "2", 1);
+}
+
+/* Root has what the bounding set leaves when it executes something. */
+static void limit_capabilities(uint64_t keep)
+{
+	for (int cap = 0; keep && cap < 64; cap++) {
+		if (!(keep >> cap & 1))
+			prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	}
+}
+
 static void daemon_exec(struct gw *gw, const char *notify, pid_t parent)
 {
 	int fd = open(gw->stderr_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
+	hand_over(gw);
+	limit_capabilities(gw->caps);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(126);
@@ -213,23 +261,83 @@ static void gw_show_log(struct gw *gw, const char *what)
 	free(config);
 }
 
-struct gw *gw_start(struct backend *be, const struct gw_spec *spec)
+/* As gw_ready(). */
+static int gw_launch(struct gw *gw)
 {
-	static const struct gw_spec plain;
-	struct gw *gw = gw_new(spec ? spec : &plain);
 	char notify[160];
 	pid_t parent = getpid();
 	int fd, ready;
 
-	config_write(gw, be, spec ? spec : &plain);
 	snprintf(notify, sizeof(notify), "%s/notify", gw->dir);
+	unlink(notify);
 	fd = notify_open(notify);
+	if (gw->caps) { /* it may be somebody else by the time that it is ready */
+		chmod(run_dir(), 0711);
+		chmod(gw->dir, 0711);
+		chmod(notify, 0666);
+	}
+	gw->draining = false;
 	gw->pid = fork();
 	cr_assert_geq(gw->pid, 0);
 	if (!gw->pid)
 		daemon_exec(gw, notify, parent);
 	ready = gw_ready(gw, fd);
 	close(fd);
+	return ready;
+}
+
+bool gw_restart(struct gw *gw)
+{
+	gw_terminate(gw);
+	cr_assert_eq(gw_end(gw), 0, "hardtackd's exit is %d", gw->exit_status);
+	return gw_launch(gw) == 1;
+}
+
+bool gw_restart_over(struct gw *gw)
+{
+	pid_t old = gw->pid;
+	int status = 0;
+	bool ready, ended;
+
+	gw_terminate(gw);
+	ready = gw_launch(gw) == 1;
+	ended = e2e_wait(waitpid(old, &status, WNOHANG) == old);
+	if (!ready)
+		gw_show_log(gw, "did not start over the one before");
+	return ready && ended && WIFEXITED(status) && !WEXITSTATUS(status);
+}
+
+void gw_write(struct gw *gw, const char *name, const char *text, mode_t mode)
+{
+	file_write(gw->dir, name, text, mode);
+}
+
+void gw_edit(struct gw *gw, const char *old, const char *new)
+{
+	char *text = text_file(gw->config, NULL), *at = strstr(text, old);
+	struct text out = {0};
+
+	cr_assert(at, "no '%s' in the configuration", old);
+	text_add(&out, text, (size_t)(at - text));
+	text_addf(&out, "%s%s", new, at + strlen(old));
+	file_write(gw->dir, "hardtack.yaml", out.p, 0600);
+	text_free(&out);
+	free(text);
+}
+
+struct gw *gw_start(struct backend *be, const struct gw_spec *spec)
+{
+	static const struct gw_spec plain;
+	struct gw *gw = gw_new(spec ? spec : &plain);
+	int ready;
+
+	config_write(gw, be, spec ? spec : &plain);
+	gw->caps = spec ? spec->caps : 0;
+	if (spec && spec->handed_over) {
+		gw->fds[0] = listen_on(gw->plain);
+		gw->fds[1] = listen_on(gw->tls);
+	}
+	ready = gw_launch(gw);
 	if (ready == 1)
 		return gw;
 	if (ready == 0 && spec && spec->expect_failure)
@@ -294,6 +402,8 @@ void gw_stop(struct gw *gw)
 		nftw(gw->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(log);
 	free(access_log);
+	for (int i = 0; i < 2 && gw->fds[0]; i++)
+		close(gw->fds[i]);
 	free(gw);
 }
 

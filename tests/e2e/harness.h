@@ -110,12 +110,16 @@ struct gw_spec {
 	const char *upstreams;	/* instead of "127.0.0.1:PORT" of `backend` */
 	const char *tls_extra;	/* further lines of the TLS block, six blanks deep */
 	const char *tls2_extra; /* a second TLS listener with these lines */
+	const char *plain_extra; /* further lines of the plain listener, four blanks deep */
+	const char *site_extra;	 /* further lines of the one site, four blanks deep */
 	const char *timeouts, *limits, *tokens; /* YAML flow maps */
 	const char *top;			/* further lines at top level */
 	const char *gate;			/* instead of what HT_GATE says */
 	bool ipv6;				/* a plain listener on [::1] too */
 	int workers;				/* 0 = 1 */
 	const char *pin;			/* instead of its own */
+	bool handed_over;    /* its plain and TLS sockets are ours (LISTEN_FDS) */
+	uint64_t caps;	     /* capabilities that it has, as bits; 0 = all that we have */
 	bool expect_failure; /* gw_start() returns NULL when it ends before it is ready */
 };
 
@@ -127,6 +131,8 @@ struct gw {
 	int plain, tls, tls2, ipv6, admin; /* ports */
 	int exit_status;		   /* after gw_end() */
 	bool draining;
+	int fds[2]; /* listening sockets that it is handed, 0 = none */
+	uint64_t caps;
 };
 
 /* `be` may be NULL where spec says which upstreams. Waits until it is ready. */
@@ -135,6 +141,12 @@ void gw_stop(struct gw *gw);	  /* SIGTERM, exit 0, no sanitizer report, no secre
 void gw_terminate(struct gw *gw); /* SIGTERM only */
 int gw_end(struct gw *gw);	  /* waits for its end; exit code, or -signal */
 bool gw_logged(struct gw *gw, const char *word);
+/* The same daemon once more, after its end; or at once, while the one before drains. */
+bool gw_restart(struct gw *gw);
+bool gw_restart_over(struct gw *gw);
+/* Changes its configuration file: the first `old` becomes `new`. */
+void gw_edit(struct gw *gw, const char *old, const char *new);
+void gw_write(struct gw *gw, const char *name, const char *text, mode_t mode); /* in its dir */
 long gw_status_kb(struct gw *gw, const char *field); /* VmRSS, VmHWM ... */
 int gw_ctl(struct gw *gw, struct text *out, const char *command, const char *arg);
 
@@ -170,6 +182,7 @@ struct bconn {
 	char *buf;
 	size_t len;
 	bool closed, body_read;
+	SSL *ssl; /* of a TLS backend */
 	pthread_t thread;
 };
 
@@ -191,11 +204,16 @@ struct backend {
 	struct text raw;  /* with keep_raw: all that came, all connections */
 	int flags[8];	  /* for backend_flag() */
 	uint64_t counter; /* for handlers */
+	SSL_CTX *ctx;	  /* NULL = plain */
+	int nhandshakes;  /* that failed */
 	void *arg;
 };
 
 struct backend *backend_start(backend_fn handler);
 struct backend *backend_start_on(int port, backend_fn handler);
+struct backend *backend_start_at(const char *address, int port, backend_fn handler);
+/* Speaks TLS; cert: a name in run_dir(). max_version: TLS1_2_VERSION; 0 = any. */
+struct backend *backend_start_tls(const char *cert, int max_version, backend_fn handler);
 void backend_stop(struct backend *be);			 /* records, unless no_record */
 void backend_reply(struct backend *be, const char *raw); /* for the requests from now on */
 void backend_reply_bytes(struct backend *be, const void *raw, size_t len, bool close_after);
@@ -257,6 +275,8 @@ struct client_options {
 	const char *sni, *cert, *alpn; /* cert: a name in run_dir() */
 	int version;		       /* TLS1_2_VERSION; 0 = any */
 	SSL_SESSION *session;	       /* to resume */
+	const char *before; /* sent before everything else, in one segment with what follows */
+	size_t before_len;  /* 0 = strlen() */
 	int rcvbuf;
 };
 

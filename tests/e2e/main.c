@@ -69,7 +69,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "%s: no daemon to test; HARDTACKD says which\n", run_daemon());
 		return 1;
 	}
-	if (own_network())
+	if (!getenv("HT_NETWORK") && own_network()) /* a virtual machine counts in its own */
 		perror("no network namespace; running in the machine's own");
 	if (!mkdtemp(dir)) {
 		perror(dir);

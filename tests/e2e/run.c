@@ -92,7 +92,8 @@ bool run_sanitized(void)
 		size_t len;
 		char *bin = text_file(run_daemon(), &len);
 
-		known = bin && text_has(bin, len, "__asan_init");
+		known = bin &&
+			(text_has(bin, len, "__asan_init") || text_has(bin, len, "__tsan_init"));
 		free(bin);
 	}
 	return known;

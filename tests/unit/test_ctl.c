@@ -327,7 +327,7 @@ Test(ctl, what_is_wrong_is_said_and_nothing_done)
 		{"nope\n", "error: no such command\n"},
 		{"status2\n", "error: no such command\n"},
 		{"bans\n", "error: bans is not built yet\n"},
-		{"reload\n", "error: reload is not built yet\n"},
+		{"reload\n", "error: reload is not possible here\n"},
 		{"rotate {\"key\":\"shop\"}\n", "error: rotate is not built yet\n"},
 		{"revoke\n", "error: revoke is not built yet\n"},
 		{"flush {\n", "error: what follows the command must be a JSON object\n"},

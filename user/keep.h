@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What outlives a daemon beside the pinned maps: a small file, mode 0600, next to the control
+ * socket. It holds what makes pinned tokens usable again (the SipHash keys, which stand in no map)
+ * and what the signing keys were, as salted prints. The file is also the instance's lock.
+ */
+#ifndef HT_KEEP_H
+#define HT_KEEP_H
+
+#include "abi.h"
+#include "keyring.h"
+#include "util.h"
+
+struct ht_keep {
+	int fd;
+	/* what the file said; id 0 = nothing of use */
+	uint64_t id; /* of the tokens, as in the map `abi` */
+	struct ht_sip_keys sip;
+	uint8_t salt[HT_PRINT_LEN];
+	size_t npast;
+	struct ht_key_past past[HT_KEYS_MAX];
+	char (*names)[256];
+};
+
+/*
+ * Opens and locks CONTROL.state, reads what is in it. Waits for a daemon that drains, `wait_ms` at
+ * the most; -EWOULDBLOCK if one serves. The caller owns *ret. -errno with why.
+ */
+int ht_keep_open(const char *control, unsigned wait_ms, struct ht_keep **ret, char *why,
+		 size_t why_len);
+
+/* Writes it anew: call it once the generations of `ring` are published. Needs no privileges. */
+int ht_keep_write(struct ht_keep *k, uint64_t id, const struct ht_sip_keys *sip,
+		  const struct ht_keyring *ring);
+
+void ht_keep_close(struct ht_keep *k); /* NULL-safe; the file stays */
+
+/*
+ * A lock by flock(): held exclusively while a daemon serves, shared while it drains. So who waits
+ * for it can tell. -EWOULDBLOCK: somebody serves (asked for a second); -ETIMEDOUT: he did not end.
+ */
+int ht_lock_wait(int fd, unsigned draining_ms);
+void ht_lock_yield(int fd); /* says that we are draining */
+
+#endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of hardtackd's main thread share: setting up (main.c), sockets handed over by a
+ * service manager (main_sockets.c), reloading (main_reload.c). For nobody else.
+ */
+#ifndef HT_MAIN_H
+#define HT_MAIN_H
+
+#include "ctl.h"
+#include "keep.h"
+#include "worker.h"
+
+struct ht_daemon {
+	const char *file;	  /* the configuration's */
+	struct ht_config *config; /* as of the start: what takes a restart to change */
+	struct ht_common common;
+	struct ht_gateway *gateway; /* the newest generation */
+	struct ht_keyring *ring;    /* of the first one, until it is published */
+	struct ht_keep *keep;	    /* NULL without a control socket */
+	struct ht_ctl *ctl;
+	struct ht_ctl_daemon ctl_daemon;
+	size_t listener_index[HT_LISTENERS_MAX];
+	unsigned nworkers;
+	struct ht_worker **workers;
+	struct ht_stats **stats; /* one per worker */
+	char gate_why[512], ktls_why[256];
+	int signal_fd, flush_fd;
+	uint64_t evicted_at_ms;	 /* when the evictions were counted last */
+	uint64_t drain_until_ms; /* 0 = serving */
+	unsigned switching;	 /* workers that have not gone over to the newest generation yet */
+};
+
+/*
+ * Takes the sockets that a service manager hands over (LISTEN_FDS, sd_listen_fds(3)) to the
+ * listeners of the same address. Logs what does not fit. Before anything else starts.
+ */
+void ht_daemon_take_sockets(struct ht_gateway *g);
+
+/* The first generation's numbers and configuration for the control socket; again after a reload. */
+void ht_daemon_show(struct ht_daemon *d);
+
+/* As ht_ctl_daemon.reload; `arg` is the daemon. Logs what happened. */
+int ht_daemon_reload(void *arg, char *why, size_t why_len);
+
+/* The timer of tokens.flush-every. */
+void ht_daemon_flush_every(const struct ht_daemon *d, uint64_t every_s);
+
+/* Tells the service manager (sd_notify(3)). */
+void ht_daemon_notify(const char *text);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Fuzzes the reading and signing of Set-Cookie: what is signed is what a browser will send back, so
+ * that cookie and token, put into a request, are judged valid and left alone; and whatever stands
+ * in the field, our own line stays one line.
+ */
+#include <arpa/inet.h>
+
+#include "policy.h"
+
+#define ENSURE(cond)                                                                               \
+	do {                                                                                       \
+		if (!(cond))                                                                       \
+			__builtin_trap();                                                          \
+	} while (0)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define NOW_S 1700000000
+
+static struct ht_policy_site site;
+static struct ht_binding binding;
+static const struct ht_secret secret = {(const uint8_t *)"0123456789abcdef", 16};
+static const struct ht_key key = {"shop", 1, 1, &secret};
+static const struct ht_keyring ring = {1, &key, 1};
+static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
+
+#define RULE(n, copy)                                                                              \
+	{                                                                                          \
+		.name = n, .sibling = n "_HMAC", .profile = HT_PROFILE_F5_IRULE, .key = "shop",    \
+		.binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1, .mode = HT_MODE_ENFORCE,     \
+		.copy_attributes = copy                                                            \
+	}
+
+static void set_up(void)
+{
+	static struct ht_rule_config rules[] = {RULE("sid", false), RULE("s", true)};
+	static struct ht_key_config keys[] = {{.name = "shop"}};
+	static struct ht_site_config s = {.rules = rules, .nrules = HT_ARRAY_SIZE(rules)};
+	static struct ht_config c = {
+		.sites = &s, .nsites = 1, .keys = keys, .nkeys = 1, .limits.covered_cookies = 16};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+	struct ht_client client = {0};
+	struct ht_diag diag;
+
+	inet_pton(AF_INET6, "2001:db8::1", &in6.sin6_addr);
+	memcpy(&client.addr, &in6, sizeof(in6));
+	ENSURE(!ht_policy_compile(&c, &s, &site, &diag));
+	ht_binding_make(site.bind[0].binds, site.bind[0].nbinds, &client, &binding);
+}
+
+static bool within(struct ht_str part, struct ht_str whole)
+{
+	return !part.len || (part.p >= whole.p && part.p + part.len <= whole.p + whole.len);
+}
+
+/* The browser's next request: the head must pass as it is. */
+static void check_return(const struct ht_set_cookie *c, struct ht_str line)
+{
+	static struct ht_head scratch;
+	static struct ht_judgement judgement;
+	static char head[2 * HT_HEAD_MAX];
+	const struct ht_policy_client client = {&binding};
+	const char *token = line.p + strlen("Set-Cookie: ");
+	const char *end = memchr(token, ';', line.len - strlen("Set-Cookie: "));
+	size_t len, was;
+
+	if (!end)
+		end = line.p + line.len;
+	len = was = snprintf(head, sizeof(head),
+			     "GET / HTTP/1.1\r\nCookie: a=1; %.*s=%.*s; %.*s\r\nHost: x\r\n\r\n",
+			     HT_STR_ARG(c->name), HT_STR_ARG(c->value), (int)(end - token), token);
+	if (len > HT_HEAD_MAX)
+		return;
+	ENSURE(!ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, &len, 0,
+				&judgement));
+	ENSURE(len == was && judgement.ncookies == 1);
+	ENSURE(judgement.cookie[0].verdict == HT_COOKIE_VALID);
+}
+
+static void check_sign(struct ht_str field, const struct ht_set_cookie *c)
+{
+	static char line[HT_HEAD_MAX];
+	const struct ht_policy_client client = {&binding};
+	struct ht_push push;
+	size_t len = 0, rule = 0;
+	enum ht_sign_result r = ht_policy_sign(&site, &ring, &sip_keys, &client, c, line,
+					       sizeof(line), &len, &push, &rule);
+
+	if (r != HT_SIGN_SIGNED && r != HT_SIGN_DELETED)
+		return;
+	ENSURE(len > 12 && len <= sizeof(line) && !memcmp(line, "Set-Cookie: ", 12));
+	ENSURE(rule < site.nrules && len <= 256 + field.len);
+	for (size_t i = 0; i < len; i++)
+		ENSURE((uint8_t)line[i] >= ' ' || line[i] == '\t');
+	if (r == HT_SIGN_SIGNED) {
+		ENSURE(c->value.len && !c->deletion);
+		check_return(c, (struct ht_str){line, len});
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct ht_set_cookie c;
+	struct ht_str field;
+	char *exact;
+
+	if (!site.nrules)
+		set_up();
+	exact = malloc(size ? size : 1);
+	ENSURE(exact);
+	if (size)
+		memcpy(exact, data, size);
+	field = (struct ht_str){exact, size};
+	ht_set_cookie_parse(field, NOW_S, &c);
+	ENSURE(within(c.name, field) && within(c.value, field) && within(c.attributes, field));
+	ENSURE(!c.attributes.len || c.attributes.p[0] == ';');
+	ENSURE(!c.name.len ||
+	       (!memchr(c.name.p, '=', c.name.len) && !memchr(c.name.p, ';', c.name.len)));
+	ENSURE(!c.value.len || !memchr(c.value.p, ';', c.value.len));
+	for (size_t i = 0; i < size; i++) {
+		if ((data[i] < ' ' && data[i] != '\t') || data[i] == 0x7f)
+			goto out; /* framing has refused such a response */
+	}
+	check_sign(field, &c);
+out:
+	free(exact);
+	return 0;
+}

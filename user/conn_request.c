@@ -708,7 +708,8 @@ static ssize_t piece_send(struct ht_conn *c)
 	case HT_KIND_END:
 		return ht_gate_send_end(gate, p->at, p->len);
 	default:
-		return ht_gate_send_body(gate, p->at, p->len, ht_buf_len(&c->in) > 0);
+		return ht_gate_send_body(gate, p->at, p->len,
+					 ht_buf_len(&c->in) > 0 && !c->x.body_complete);
 	}
 }
 

@@ -555,7 +555,6 @@ static void health_unref(struct ht_health *h)
 	if (atomic_fetch_sub(&h->refs, 1) != 1)
 		return;
 	for (size_t i = 0; h->site && i < h->nsites; i++) {
-		ht_tls_ctx_free(h->site[i].tls);
 		pthread_mutex_destroy(&h->site[i].lock);
 		free(h->site[i].peer);
 	}
@@ -572,6 +571,11 @@ void ht_health_close(struct ht_health *h)
 	if (!h)
 		return;
 	ht_health_stop(h);
+	/* not by the resolver, who may be the last one: OpenSSL's own locks may be gone by then */
+	for (size_t i = 0; h->site && i < h->nsites; i++) {
+		ht_tls_ctx_free(h->site[i].tls);
+		h->site[i].tls = NULL;
+	}
 	health_unref(h);
 }
 

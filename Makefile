@@ -11,7 +11,7 @@ CFLAGS ?= -O2 -g
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-8s %s\n' $(1) $(2))
 export PATH := $(PATH):/usr/sbin:/sbin
-export CC O FILTER
+export CC O FILTER KERNELS FULL
 
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CLANG ?= clang
@@ -44,7 +44,8 @@ test_objs = $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/$(1)/*.c))
 fuzzers := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # With -DHT_WEAK the gate has guards that can be left out, so that tests/bpf can show the attacks.
 weak := $(patsubst %.c,$(O)/weak/%.o,user/offload.c $(wildcard tests/bpf/*.c))
-objs := $(user) $(foreach t,$(tests),$(call test_objs,$(t)))
+bench_objs := $(patsubst %.c,$(O)/obj/%.o,$(wildcard scripts/bench/*.c))
+objs := $(user) $(foreach t,$(tests),$(call test_objs,$(t))) $(bench_objs)
 
 .PHONY: all programs tests fuzzers run test test-unit test-bpf test-e2e test-vm fuzz \
 	bench bench-insn lint format install deb clean help FORCE
@@ -104,11 +105,18 @@ $(O)/tests/e2e: $(call test_objs,e2e)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(e2e_libs)
 
+$(O)/bench/load: $(filter-out %/gate.o,$(bench_objs))
+$(O)/bench/gate: $(filter %/gate.o,$(bench_objs)) $(O)/libhardtack.a
+$(O)/bench/load $(O)/bench/gate:
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs)
+
 # A fuzzer is one file with LLVMFuzzerTestOneInput(); `make fuzz` builds it in $(O)/fuzz with clang.
 $(O)/tests/fuzz/%: tests/fuzz/%.c $(O)/libhardtack.a
 	$(call say,FUZZ,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(flags) $(CFLAGS) -fsanitize=fuzzer -MMD -MP -MF $@.d $(ldflags) -o $@ $< $(O)/libhardtack.a $(libs)
+	$(Q)$(CC) $(flags) $(CFLAGS) -fsanitize=fuzzer -MMD -MP -MF $@.d $(ldflags) -o $@ $< $(O)/libhardtack.a $(libs) -lhttp_parser
 
 # ---- BPF ----
 $(O)/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/.setup
@@ -137,10 +145,10 @@ sanitized = $(if $(SAN),,+@$(MAKE) --no-print-directory SAN=address,undefined O=
 fuzz_build = +@$(MAKE) --no-print-directory CC=$(CLANG) SAN=address,undefined,fuzzer-no-link \
 	O=$(O)/fuzz CFLAGS='-O1 -g -Wno-error -Wno-unknown-warning-option' fuzzers
 
-test: all tests
+test: all tests deb
 	$(call sanitized,all tests)
 	$(fuzz_build)
-	$(Q)scripts/test.sh lint unit bpf e2e fuzz=10 vm
+	$(Q)scripts/test.sh lint unit bpf e2e deb fuzz=70
 test-unit: $(O)/tests/unit
 	$(call sanitized,$(O)/san/tests/unit)
 	$(Q)scripts/test.sh unit
@@ -149,7 +157,7 @@ test-bpf: $(O)/tests/bpf $(O)/tests/bpf-weak
 test-e2e: all $(O)/tests/e2e
 	$(call sanitized,all $(O)/san/tests/e2e)
 	$(Q)scripts/test.sh e2e
-test-vm:
+test-vm: all $(O)/tests/bpf $(O)/tests/bpf-weak $(O)/tests/e2e
 	$(Q)scripts/test.sh vm
 fuzz:
 	$(fuzz_build)
@@ -159,14 +167,29 @@ lint: $(O)/.setup
 format: $(O)/.setup
 	$(Q)clang-format -i $(wildcard user/*.[ch] include/*.h bpf/*.[ch] tests/*/*.[ch])
 
-bench bench-insn deb:
+bench: all $(O)/bench/load $(O)/bench/gate
+	$(Q)QUICK=$(QUICK) scripts/bench/bench.sh
+
+bench-insn:
 	@echo 'make $@: not built yet' >&2; exit 1
 
+# The unit belongs to systemd's own directory, unless hardtack goes elsewhere than /usr.
+unitdir = $(if $(filter /usr,$(PREFIX)),/lib,$(PREFIX)/lib)/systemd/system
 install: all
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/doc/hardtack
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin share/man/man5 share/man/man8 share/doc/hardtack)
+	install -d $(DESTDIR)$(unitdir)
 	install -m 755 $(O)/hardtackd $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(O)/hardtackctl $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 scripts/dist/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 scripts/dist/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	sed 's|=/usr/|=$(PREFIX)/|' scripts/dist/hardtack.service >$(DESTDIR)$(unitdir)/hardtack.service
+	chmod 644 $(DESTDIR)$(unitdir)/hardtack.service
 	install -m 644 README.md LICENSE scripts/dist/hardtack.yaml $(DESTDIR)$(PREFIX)/share/doc/hardtack/
+
+deb: all
+	$(Q)rm -rf $(O)/deb
+	$(Q)$(MAKE) --no-print-directory -s install DESTDIR=$(O)/deb/root PREFIX=/usr
+	$(Q)O=$(O) scripts/dist/deb.sh
 
 clean:
 	@test ! -e $(O)/.setup || rm -rf $(O)
@@ -181,5 +204,7 @@ help:
 #? make format        clang-format over the C files
 #? make install       [DESTDIR=] [PREFIX=/usr/local]
 #? make clean
-#? make bench, bench-insn, deb: not built yet
+#? make bench [QUICK=1]  hardtack beside nginx, HAProxy and others, into build/bench/
+#? make deb           build/hardtack_VERSION_ARCH.deb
+#? make bench-insn: not built yet
 #? variables: O=build (where), V=1 (show commands), SAN=address,undefined (then O=build/san)

@@ -4,13 +4,14 @@
 # ends with one line: N passed, N failed, N skipped. It fails when anything failed, and with CI set
 # also when anything was skipped. It builds nothing: `make test` and its kin do that first.
 #
-# usage: [O=build] [FILTER=word] scripts/test.sh PART...
-# parts: lint unit bpf e2e vm fuzz=SECONDS
+# usage: [O=build] [FILTER=word] [KERNELS="6.1 newest"] [FULL=1] scripts/test.sh PART...
+# parts: lint unit bpf e2e vm deb fuzz=SECONDS
 # shellcheck disable=SC2317 # functions are called by name
 set -u
 cd "$(dirname "$0")/.." || exit 1
 export O=${O:-build}
 FILTER=${FILTER:-}
+export FULL=${FULL:-}
 counts='^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$'
 passed=0 failed=0 skipped=0
 failures=()
@@ -154,9 +155,13 @@ for part in "$@"; do
 		;;
 	e2e) e2e ;;
 	vm)
-		printf '\n== vm\n'
-		echo 'test-vm: tests on other kernels in virtual machines are not built yet; nothing counted'
+		limit=1800
+		[ -z "$FULL" ] || limit=6000
+		for kernel in ${KERNELS:-6.1 6.12 newest}; do
+			run "vm, kernel $kernel" "$limit" tests/vm/run.sh "$kernel"
+		done
 		;;
+	deb) run deb 120 scripts/dist/test-deb.sh ;;
 	fuzz=*) run fuzz $((${part#fuzz=} + 300)) bash -c "fuzz ${part#fuzz=}" ;;
 	*)
 		echo "test.sh: no such part: $part" >&2

@@ -107,7 +107,11 @@ static __always_inline void answer(struct run *r, enum ht_verdict verdict, __u64
 	WRITE(r->slot->reason, reason);
 	WRITE(r->slot->verdict, verdict);
 	r->slot->runs++;
-	if (reason && reason < HT_REASON_MAX)
+	if (!reason)
+		return;
+	/* or clang tests reason - 1, and before 6.18 the verifier takes the index for unbounded */
+	asm volatile("" : "+r"(reason));
+	if (reason < HT_REASON_MAX)
 		count(&r->counters->reason[reason], 1);
 }
 

@@ -1,0 +1,86 @@
+#!/bin/busybox sh
+# SPDX-License-Identifier: Apache-2.0
+# The virtual machine's only process of its own: sets up what the tests need, runs what /ht/plan
+# says, reports on the second serial port, sends the kernel's log over the third, powers off.
+# shellcheck shell=dash
+/bin/busybox --install -s /bin
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/shm /tmp
+mount -t tmpfs tmp /tmp
+mount -t tmpfs shm /dev/shm
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t bpf bpf /sys/fs/bpf
+mount -t debugfs debug /sys/kernel/debug
+ln -sf /proc/self/fd /dev/fd
+ip link set lo up
+ulimit -n 65536
+modprobe tls || echo 'guest: no module tls'
+echo 1 >/proc/sys/net/core/bpf_jit_enable 2>/dev/null
+counts='^[0-9]* passed, [0-9]* failed, [0-9]* skipped$'
+
+report() { echo "$1" >/dev/ttyS1; }
+
+now() { cut -d. -f1 /proc/uptime; }
+
+# kTLS as the kernel counts it: connections whose transmit, whose receive side it took over.
+tls_stat() { awk -v name="$1" '$1 == name { n = $2 } END { print n + 0 }' /proc/net/tls_stat; }
+
+# Criterion loses what a dying binary did not report: its plan is the truth.
+tap_counts() {
+	awk '/^1\.\./ { plan = substr($1, 4) }
+	/^ok - .*# SKIP/ { s++; next }
+	/^ok - / { p++ }
+	/^not ok - / { f++; print "vm-failed: " substr($0, 10) >"/dev/stderr" }
+	END {
+		lost = plan - p - f - s
+		printf "%d passed, %d failed, %d skipped\n", p, f + (plan ? lost : 1), s
+	}' "$1"
+}
+
+# part NAME OPENSSL TLS GATE PROGRAM ARGUMENT...
+part() {
+	local name=$1 openssl=$2 tls=$3 gate=$4 started tx rx status line p f s
+	shift 4
+	echo "guest: part $name, OpenSSL $openssl, TLS $tls, gate $gate"
+	started=$(now)
+	tx=$(tls_stat TlsTxSw) rx=$(tls_stat TlsRxSw)
+	rm -f /tmp/tap
+	{
+		HT_GATE=$gate HT_TLS=$tls HARDTACKD=/ht/$openssl/hardtackd "$@" --verbose=1 \
+			--tap=/tmp/tap
+		echo $? >/tmp/status
+	} 2>&1 | tee /tmp/out
+	status=$(cat /tmp/status)
+	line=$(tap_counts /tmp/tap)
+	# The suite that notes its own skips knows better.
+	! grep -q "$counts" /tmp/out || line=$(grep "$counts" /tmp/out | tail -n 1)
+	p=${line%% passed*} f=${line#*, } s=${line##*, }
+	f=${f%% *} s=${s%% *}
+	[ "$status" = 0 ] || [ "$f" != 0 ] || f=1
+	report "{\"part\":\"$name\",\"openssl\":\"$openssl\",\"tls\":\"$tls\",\"gate\":\"$gate\",\
+\"passed\":$p,\"failed\":$f,\"skipped\":$s,\"status\":$status,\
+\"tx\":$(($(tls_stat TlsTxSw) - tx)),\"rx\":$(($(tls_stat TlsRxSw) - rx)),\
+\"tx_device\":$(tls_stat TlsTxDevice),\"seconds\":$(($(now) - started))}"
+}
+
+echo "guest: up, $(uname -r)"
+report "{\"kernel\":\"$(uname -r)\",\"boot_seconds\":$(now)}"
+cd /ht || poweroff -f
+for d in 3.0 3.5; do
+	report "{\"openssl\":\"$d\",\"runs_with\":\"$("/ht/$d/hardtackd" --version 2>&1 |
+		grep -io 'openssl [0-9][^ ,;)]*' | head -n 1)\"}"
+done
+# shellcheck source=/dev/null
+. /ht/plan
+insns=$(sed -n 's/^cost: verdict program, \([0-9]*\) .*/\1/p' /tmp/insns 2>/dev/null)
+report "{\"insns\":${insns:-0}}"
+cat /proc/net/tls_stat
+report "{\"leaked_sockets\":$(awk 'NR > 1 && $4 == "01"' /proc/net/tcp | wc -l),\
+\"tls_errors\":$(($(tls_stat TlsDecryptError)))}"
+report '{"end":true}'
+dmesg >/dev/ttyS2
+sync
+poweroff -f

@@ -26,7 +26,6 @@ struct ht_ctl_daemon {
 	const char *gate_why; /* why the gate is off, "" when it is on */
 	const char *ktls_why; /* likewise; "" when both directions are offered */
 	time_t started;
-	uint64_t tokens_flushed, tokens_evicted; /* kept up to date by main */
 	volatile bool draining;
 	/* Bumps the global generation, empties the map; returns how many went. */
 	size_t (*flush)(void *arg);

@@ -103,13 +103,14 @@ static json_t *side_tree(const struct ht_stats *s, enum ht_side side)
 static json_t *tokens_tree(const struct ht_ctl_daemon *d)
 {
 	unsigned cpus = 0;
-	size_t bytes = ht_offload_token_bytes(d->offload, &cpus);
+	size_t bytes = ht_offload_token_bytes(d->offload, &cpus),
+	       live = ht_offload_tokens(d->offload);
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "live",
-			 (json_int_t)ht_offload_tokens(d->offload), "max_per_cpu",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "live", (json_int_t)live, "max_per_cpu",
 			 (json_int_t)d->config->tokens.max, "possible_cpus", (json_int_t)cpus,
 			 "map_bytes_full", (json_int_t)bytes, "evicted",
-			 (json_int_t)d->tokens_evicted, "flushed", (json_int_t)d->tokens_flushed);
+			 (json_int_t)ht_offload_evicted(d->offload, live), "flushed",
+			 (json_int_t)ht_offload_flushed(d->offload));
 }
 
 /* Covered cookies by verdict and action, those that occurred. */
@@ -299,12 +300,16 @@ static char *metrics_text(const struct ht_ctl_daemon *d, size_t *ret_len)
 	struct ht_stats_global g = {
 		.gate_on = ht_offload_on(d->offload),
 		.tokens_live = ht_offload_tokens(d->offload),
-		.tokens_flushed = d->tokens_flushed,
-		.tokens_evicted = d->tokens_evicted,
+		.tokens_flushed = ht_offload_flushed(d->offload),
 		.nlisteners = HT_STATS_LISTENERS,
 	};
+	uint64_t run_ns;
 
+	g.tokens_evicted = ht_offload_evicted(d->offload, g.tokens_live);
 	ht_offload_counters(d->offload, g.gate_counters);
+	g.bpf_stats = !ht_offload_run_stats(d->offload, &run_ns, &g.gate_runs);
+	if (g.bpf_stats)
+		g.gate_run_seconds = run_ns / 1e9;
 	if (d->health && !ht_health_list(d->health, &upstreams, &g.nupstreams)) {
 		g.upstreams = upstreams;
 		g.lookups_failed = ht_health_lookups_failed(d->health);

@@ -316,7 +316,6 @@ static size_t flush_tokens(void *arg)
 	}
 	ht_common_set_ring(&d->common, ring);
 	n = ht_offload_flush(d->common.offload);
-	d->ctl_daemon.tokens_flushed += n;
 	ht_log(LOG_INFO, "msg=\"token cache flushed\" entries=%zu", n);
 	return n;
 }
@@ -504,17 +503,6 @@ static bool is_drained(const struct ht_daemon *d)
 	return true;
 }
 
-/* Counting evictions walks the token map: only when somebody asks, and not too often. */
-static void count_evictions(struct ht_daemon *d)
-{
-	struct ht_offload *o = d->common.offload;
-
-	if (now_ms() < d->evicted_at_ms + 1000)
-		return;
-	d->evicted_at_ms = now_ms();
-	d->ctl_daemon.tokens_evicted = ht_offload_evicted(o, ht_offload_tokens(o));
-}
-
 static void serve(struct ht_daemon *d)
 {
 	struct pollfd fds[] = {
@@ -532,10 +520,8 @@ static void serve(struct ht_daemon *d)
 			break;
 		if (fds[1].revents && read(d->flush_fd, &times, sizeof(times)) == sizeof(times))
 			flush_tokens(d);
-		if (fds[2].revents) {
-			count_evictions(d);
+		if (fds[2].revents)
 			ht_ctl_dispatch(d->ctl);
-		}
 	}
 }
 

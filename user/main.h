@@ -25,7 +25,6 @@ struct ht_daemon {
 	struct ht_stats **stats; /* one per worker */
 	char gate_why[512], ktls_why[256];
 	int signal_fd, flush_fd;
-	uint64_t evicted_at_ms;	 /* when the evictions were counted last */
 	uint64_t drain_until_ms; /* 0 = serving */
 	unsigned switching;	 /* workers that have not gone over to the newest generation yet */
 };

@@ -615,6 +615,11 @@ uint64_t ht_offload_evicted(struct ht_offload *o, size_t live)
 	return in > out ? in - out : 0;
 }
 
+uint64_t ht_offload_flushed(const struct ht_offload *o)
+{
+	return atomic_load(&o->flushed);
+}
+
 struct ht_walk {
 	void (*fn)(void *arg, const struct ht_token_key *key, const struct ht_token *token,
 		   uint64_t hits);

@@ -78,6 +78,7 @@ size_t ht_offload_tokens(struct ht_offload *o); /* live entries, counted by walk
 
 /* Entries that the LRU has pushed out since the start, given how many live now. */
 uint64_t ht_offload_evicted(struct ht_offload *o, size_t live);
+uint64_t ht_offload_flushed(const struct ht_offload *o); /* entries, since the start */
 
 /* Calls `fn` for each entry with the sum of its hits over the CPUs, at most `limit` entries. */
 int ht_offload_walk(struct ht_offload *o, size_t limit,

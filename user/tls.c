@@ -839,7 +839,9 @@ char *ht_tls_subject(const struct ht_tls *t)
 		return NULL;
 	if (X509_NAME_print_ex(b, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253) >= 0) {
 		len = BIO_get_mem_data(b, &text);
-		ret = len > 0 ? strndup(text, (size_t)len) : NULL;
+		ret = len > 0 ? calloc(1, (size_t)len + 1) : NULL;
+		if (ret) /* the text has no NUL at its end */
+			memcpy(ret, text, (size_t)len);
 	}
 	BIO_free(b);
 	ERR_clear_error();

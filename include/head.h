@@ -121,23 +121,30 @@ HT_INLINE __u64 ht_load(const struct ht_head *h, const __u8 *data, const __u8 *e
 		return n;                                                                          \
 	}
 
-/* The distance from `off` to the next byte that ht_marks() marks, 64 if there is none so near. */
+/* The distance from p to the next byte that ht_marks() marks, among 64 that may be read, or 64. */
+HT_INLINE __u64 ht_scan_words(const __u8 *p, int mode)
+{
+	__u64 t, u, n;
+
+	HT_SCAN_PAIR(0)
+	HT_SCAN_PAIR(2)
+	HT_SCAN_PAIR(4)
+	HT_SCAN_PAIR(6)
+	return 64;
+}
+
+/* The same from `off`, also near the message's end. */
 HT_INLINE __u32 ht_scan(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off,
 			int mode)
 {
-	__u64 o = off, t, u, n;
+	__u64 o = off, t;
 	const __u8 *p;
 	__u32 i;
 
 	HT_BOUND(o, HT_OFF_MASK);
 	p = data + o;
-	if (p + 64 <= end) {
-		HT_SCAN_PAIR(0)
-		HT_SCAN_PAIR(2)
-		HT_SCAN_PAIR(4)
-		HT_SCAN_PAIR(6)
-		return 64;
-	}
+	if (p + 64 <= end)
+		return ht_scan_words(p, mode);
 	for (i = 0; i < 8; i++) {
 		t = ht_marks(ht_load(h, data, end, off + 8 * i), mode) & HT_HIGH;
 		if (t)
@@ -543,16 +550,6 @@ HT_INLINE int ht_pair_note(struct ht_head *h, const struct ht_policy *pol, const
 	return 0;
 }
 
-#define HT_SKIP_PAIR(i)                                                                            \
-	t = ht_marks(((const ht_word *)p)[i], HT_MODE_LINE);                                       \
-	u = ht_marks(((const ht_word *)p)[(i) + 1], HT_MODE_LINE);                                 \
-	if ((t | u) & HT_HIGH) {                                                                   \
-		t &= HT_HIGH;                                                                      \
-		n = t ? 8 * (i) + ht_first(t) : 8 * (i) + 8 + ht_first(u & HT_HIGH);               \
-		HT_BOUND(n, 127);                                                                  \
-		goto found;                                                                        \
-	}
-
 /* Could a line that begins with these bytes mean something to us, or be folded? */
 HT_INLINE int ht_line_matters(__u64 w)
 {
@@ -567,7 +564,7 @@ HT_INLINE int ht_line_matters(__u64 w)
  */
 HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *end)
 {
-	__u64 pos = h->pos, w, t, u, o, n;
+	__u64 pos = h->pos, w, o, n;
 	__u32 lines;
 	const __u8 *p;
 
@@ -577,13 +574,9 @@ HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *en
 		p = data + o;
 		if (p + 72 > end || ht_line_matters(*(const ht_word *)p))
 			break;
-		n = 0;
-		HT_SKIP_PAIR(0)
-		HT_SKIP_PAIR(2)
-		HT_SKIP_PAIR(4)
-		HT_SKIP_PAIR(6)
-		break;
-	found:
+		n = ht_scan_words(p, HT_MODE_LINE);
+		if (n == 64)
+			break;
 		o = pos + n;
 		HT_BOUND(o, HT_OFF_MASK);
 		p = data + o;

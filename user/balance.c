@@ -94,17 +94,6 @@ int ht_balance_token(const uint8_t *secret, size_t secret_len, const char *name,
 	return 0;
 }
 
-static struct ht_str trim(struct ht_str s)
-{
-	while (s.len && (*s.p == ' ' || *s.p == '\t')) {
-		s.p++;
-		s.len--;
-	}
-	while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
-		s.len--;
-	return s;
-}
-
 bool ht_balance_cookie(struct ht_str *rest, const char *name, struct ht_str *ret)
 {
 	size_t name_len = strlen(name);
@@ -112,7 +101,7 @@ bool ht_balance_cookie(struct ht_str *rest, const char *name, struct ht_str *ret
 	while (rest->len) {
 		const char *end = memchr(rest->p, ';', rest->len);
 		size_t used = end ? (size_t)(end - rest->p) : rest->len;
-		struct ht_str pair = trim((struct ht_str){rest->p, used});
+		struct ht_str pair = ht_str_trim((struct ht_str){rest->p, used});
 
 		used += end != NULL;
 		rest->p += used;

@@ -548,7 +548,7 @@ int ht_offload_push(struct ht_offload *o, const struct ht_push *push)
 
 /* Calls fn for every entry, or takes each out of the map, HT_BATCH at a time. */
 static int ht_offload_each(struct ht_offload *o, bool take, size_t limit,
-			   bool (*fn)(void *arg, const struct ht_token_key *key,
+			   void (*fn)(void *arg, const struct ht_token_key *key,
 				      const struct ht_token *values, int cpus),
 			   void *arg)
 {
@@ -580,12 +580,11 @@ static int ht_offload_each(struct ht_offload *o, bool take, size_t limit,
 	return 0;
 }
 
-static bool ht_count_one(void *arg, const struct ht_token_key *key, const struct ht_token *values,
+static void ht_count_one(void *arg, const struct ht_token_key *key, const struct ht_token *values,
 			 int cpus)
 {
 	(void)key, (void)values, (void)cpus;
 	++*(size_t *)arg;
-	return true;
 }
 
 size_t ht_offload_flush(struct ht_offload *o)
@@ -626,7 +625,7 @@ struct ht_walk {
 	void *arg;
 };
 
-static bool ht_walk_one(void *arg, const struct ht_token_key *key, const struct ht_token *values,
+static void ht_walk_one(void *arg, const struct ht_token_key *key, const struct ht_token *values,
 			int cpus)
 {
 	const struct ht_walk *w = arg;
@@ -635,7 +634,6 @@ static bool ht_walk_one(void *arg, const struct ht_token_key *key, const struct 
 	for (int i = 0; i < cpus; i++)
 		hits += values[i].hits;
 	w->fn(w->arg, key, &values[0], hits);
-	return true;
 }
 
 int ht_offload_walk(struct ht_offload *o, size_t limit,

@@ -492,17 +492,6 @@ static bool ht_is_cookie_line(const char *p, size_t len)
 	return len >= 7 && !strncasecmp(p, "cookie:", 7);
 }
 
-static struct ht_str ht_trim(struct ht_str s)
-{
-	while (s.len && ht_is_blank((uint8_t)s.p[0])) {
-		s.p++;
-		s.len--;
-	}
-	while (s.len && ht_is_blank((uint8_t)s.p[s.len - 1]))
-		s.len--;
-	return s;
-}
-
 /* Was this very pair written before? Forgetful, but linear in the number of pairs. */
 static bool ht_canon_seen(struct ht_canon *c, struct ht_str pair)
 {
@@ -530,7 +519,7 @@ static void ht_canon_pair(struct ht_canon *c, struct ht_str pair, bool blank)
 	struct ht_str name, value = {NULL, 0};
 	const char *eq, *start;
 
-	pair = ht_trim(pair);
+	pair = ht_str_trim(pair);
 	while (pair.len && (pair.p[0] == '=' || ht_is_blank((uint8_t)pair.p[0]))) {
 		pair.p++;
 		pair.len--;
@@ -540,8 +529,8 @@ static void ht_canon_pair(struct ht_canon *c, struct ht_str pair, bool blank)
 	eq = memchr(pair.p, '=', pair.len);
 	name = pair;
 	if (eq) {
-		name = ht_trim((struct ht_str){pair.p, eq - pair.p});
-		value = ht_trim((struct ht_str){eq + 1, pair.p + pair.len - eq - 1});
+		name = ht_str_trim((struct ht_str){pair.p, eq - pair.p});
+		value = ht_str_trim((struct ht_str){eq + 1, pair.p + pair.len - eq - 1});
 	}
 	if (c->any)
 		ht_canon_put(c, ";", 1);

@@ -144,17 +144,6 @@ bool ht_prefix_match(const struct ht_prefix *list, size_t n, const struct sockad
 
 /* ---- one hop ---- */
 
-static struct ht_str trim(struct ht_str s)
-{
-	while (s.len && (s.p[0] == ' ' || s.p[0] == '\t')) {
-		s.p++;
-		s.len--;
-	}
-	while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
-		s.len--;
-	return s;
-}
-
 /* Nothing, or ':' and a port; Forwarded may obfuscate it ("_x7"). */
 static bool is_port(struct ht_str s)
 {
@@ -251,7 +240,7 @@ static bool parse_element(struct ht_str element, struct ht_prefix *ret)
 
 		if (!find_end(element, ';', true, &n))
 			return false;
-		pair = trim((struct ht_str){element.p, n});
+		pair = ht_str_trim((struct ht_str){element.p, n});
 		if (pair.len >= 4 && !strncasecmp(pair.p, "for=", 4)) {
 			pair = (struct ht_str){pair.p + 4, pair.len - 4};
 			if (found++ || !unquote(pair, plain, sizeof(plain), &node) ||
@@ -302,7 +291,7 @@ static enum step walk_field(struct walk *w, struct ht_str value)
 
 		if (!find_end(value, ',', w->rfc7239, &n))
 			return STEP_GARBAGE;
-		element = trim((struct ht_str){value.p, n});
+		element = ht_str_trim((struct ht_str){value.p, n});
 		if (element.len) /* RFC 9110 5.6.1: empty ones mean nothing */
 			last[count++ % HT_ARRAY_SIZE(last)] = element;
 		if (n == value.len)

@@ -8,17 +8,6 @@
 
 #include "policy.h"
 
-static struct ht_str ht_trim_blanks(struct ht_str s)
-{
-	while (s.len && (s.p[0] == ' ' || s.p[0] == '\t')) {
-		s.p++;
-		s.len--;
-	}
-	while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
-		s.len--;
-	return s;
-}
-
 /* Up to the first `c`; the rest behind it. Without one, everything and an empty rest. */
 static struct ht_str ht_cut_at(struct ht_str s, char c, struct ht_str *ret_rest)
 {
@@ -150,8 +139,8 @@ void ht_set_cookie_parse(struct ht_str field, uint64_t now_s, struct ht_set_cook
 	bool aged = false, aged_out = false, dated_out = false;
 
 	*ret = (struct ht_set_cookie){.attributes = {pair.p + pair.len, field.len - pair.len}};
-	ret->name = ht_trim_blanks(ht_cut_at(pair, '=', &ret->value));
-	ret->value = ht_trim_blanks(ret->value);
+	ret->name = ht_str_trim(ht_cut_at(pair, '=', &ret->value));
+	ret->value = ht_str_trim(ret->value);
 	if (ret->name.len && !memchr(pair.p, '=', pair.len)) {
 		ret->value = ret->name; /* no '=': a nameless cookie */
 		ret->name.len = 0;
@@ -161,8 +150,8 @@ void ht_set_cookie_parse(struct ht_str field, uint64_t now_s, struct ht_set_cook
 		struct ht_str value, name;
 		int64_t date;
 
-		name = ht_trim_blanks(ht_cut_at(ht_cut_at(attributes, ';', &rest), '=', &value));
-		value = ht_trim_blanks(value);
+		name = ht_str_trim(ht_cut_at(ht_cut_at(attributes, ';', &rest), '=', &value));
+		value = ht_str_trim(value);
 		if (ht_is_named(name, "max-age"))
 			aged |= ht_max_age(value, &aged_out);
 		else if (ht_is_named(name, "expires") && ht_cookie_date(value, &date))

@@ -74,6 +74,18 @@ static inline bool ht_str_eq(struct ht_str a, struct ht_str b)
 	return a.len == b.len && !memcmp(a.p, b.p, a.len);
 }
 
+/* Without the spaces and tabs around it (OWS of RFC 9110, 5.6.3). */
+static inline struct ht_str ht_str_trim(struct ht_str s)
+{
+	while (s.len && (s.p[0] == ' ' || s.p[0] == '\t')) {
+		s.p++;
+		s.len--;
+	}
+	while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t'))
+		s.len--;
+	return s;
+}
+
 /* The user's own mistake: where it is and what would be right. Filled by whoever finds it. */
 struct ht_diag {
 	char file[256];

@@ -148,7 +148,7 @@ fuzz_build = +@$(MAKE) --no-print-directory CC=$(CLANG) SAN=address,undefined,fu
 test: all tests deb
 	$(call sanitized,all tests)
 	$(fuzz_build)
-	$(Q)scripts/test.sh lint unit bpf e2e deb fuzz=70
+	$(Q)scripts/test.sh lint unit bpf e2e deb fuzz
 test-unit: $(O)/tests/unit
 	$(call sanitized,$(O)/san/tests/unit)
 	$(Q)scripts/test.sh unit

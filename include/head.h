@@ -366,11 +366,18 @@ HT_INLINE __u8 ht_line_field(const struct ht_head *h, const __u8 *data, const __
 		return more == ':' ? HT_FIELD_CODING : HT_FIELD_OTHER;
 	case HT_W('c', 'o', 'n', 'n', 'e', 'c', 't', 'i'):
 		more = ht_load(h, data, end, h->line + 8);
-		return ((more | HT_FOLD) & HT_LOW(3)) == HT_W('o', 'n', ':', 0, 0, 0, 0, 0)
-			       ? HT_FIELD_CONNECTION
-			       : HT_FIELD_OTHER;
+		if (((more | HT_FOLD) & HT_LOW(2)) != HT_W('o', 'n', 0, 0, 0, 0, 0, 0))
+			return HT_FIELD_OTHER;
+		more = more >> 16 & 0xff;
+		if (ht_is_blank(more))
+			*reason = HT_REASON_FIELD_NAME;
+		return more == ':' ? HT_FIELD_CONNECTION : HT_FIELD_OTHER;
 	case HT_W('u', 'p', 'g', 'r', 'a', 'd', 'e', ':'):
 		return HT_FIELD_UPGRADE;
+	case HT_W('u', 'p', 'g', 'r', 'a', 'd', 'e', ' '):
+	case HT_W('u', 'p', 'g', 'r', 'a', 'd', 'e', '\t' | 0x20):
+		*reason = HT_REASON_FIELD_NAME;
+		return HT_FIELD_OTHER;
 	}
 	return HT_FIELD_OTHER;
 }

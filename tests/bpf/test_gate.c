@@ -283,6 +283,8 @@ static const struct refusal refusals[] = {
 	{"GET / HTTP/1.1\r\nCookie : sid=x\r\n\r\n", HT_REASON_FIELD_NAME},
 	{"GET / HTTP/1.1\r\nContent-Length : 5\r\n\r\n", HT_REASON_FIELD_NAME},
 	{"GET / HTTP/1.1\r\nTransfer-Encoding\t: chunked\r\n\r\n", HT_REASON_FIELD_NAME},
+	{"GET / HTTP/1.1\r\nConnection : upgrade\r\n\r\n", HT_REASON_FIELD_NAME},
+	{"GET / HTTP/1.1\r\nUpgrade : websocket\r\n\r\n", HT_REASON_FIELD_NAME},
 	{"GET / HTTP/1.1\r\nA: 1\rB: 2\r\n\r\n", HT_REASON_CONTROL},
 	{"GET / HTTP/1.1\r\nA: 1\nB: 2\r\n\r\n", HT_REASON_CONTROL},
 	{"GET / HTTP/1.1\nA: 1\n\n", HT_REASON_CONTROL},

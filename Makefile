@@ -30,7 +30,7 @@ endif
 # Expanded when used: gcc itself may only just have been installed.
 bpf_flags = -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ibpf \
 	-I/usr/include/$(shell gcc -print-multiarch)
-libs := -lbpf -lelf -lz -lssl -lcrypto -lyaml -ljansson
+libs := -lbpf -lelf -lz -lssl -lcrypto -lyaml -ljansson -lmaxminddb
 test_libs := -lcriterion $(libs) -lhttp_parser
 e2e_libs := -lcriterion -lssl -lcrypto -ljansson -lz
 
@@ -40,10 +40,10 @@ user := $(patsubst user/%.c,$(O)/obj/user/%.o,$(wildcard user/*.c))
 mains := $(O)/obj/user/main.o $(O)/obj/user/hardtackctl.o
 skels := $(patsubst bpf/%.bpf.c,$(O)/%.skel.h,$(wildcard bpf/*.bpf.c))
 tests := unit bpf e2e
-test_objs = $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/$(1)/*.c))
+test_objs = $(patsubst %.c,$(O)/obj/%.o,$(filter-out %.bpf.c,$(wildcard tests/$(1)/*.c)))
 fuzzers := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # With -DHT_WEAK the gate has guards that can be left out, so that tests/bpf can show the attacks.
-weak := $(patsubst %.c,$(O)/weak/%.o,user/offload.c $(wildcard tests/bpf/*.c))
+weak := $(patsubst %.c,$(O)/weak/%.o,user/offload.c $(filter-out %.bpf.c,$(wildcard tests/bpf/*.c)))
 bench_objs := $(patsubst %.c,$(O)/obj/%.o,$(wildcard scripts/bench/*.c))
 objs := $(user) $(foreach t,$(tests),$(call test_objs,$(t))) $(bench_objs)
 
@@ -79,6 +79,7 @@ $(weak): $(O)/weak/%.o: %.c $(O)/.flags | $(skels:$(O)/%=$(O)/weak/%)
 	$(Q)$(CC) -DHT_WEAK -I$(O)/weak $(flags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(O)/obj/user/offload.o $(call test_objs,bpf): | $(skels)
+$(call test_objs,bpf): | $(O)/weak/stack.skel.h
 
 $(O)/libhardtack.a: $(filter-out $(mains),$(user))
 	$(call say,AR,$@)
@@ -130,6 +131,18 @@ $(O)/weak/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/.setup
 	$(Q)$(CLANG) $(bpf_flags) -DHT_WEAK -MMD -MP -c -o $@ $<
 	$(Q)$(STRIP_BPF) -g $@
 
+# The deliberate break of test_stack.c, with a state that is small enough for a stack.
+$(O)/weak/stack/abi.h: include/abi.h include/head.h
+	@mkdir -p $(@D)
+	$(Q)cp include/head.h $(@D)/
+	$(Q)sed 's/^\(#define HT_OCC_MAX\) .*/\1 4/; s/^\(#define HT_SEEN_MAX\) .*/\1 8/' include/abi.h >$@
+	$(Q)! cmp -s include/abi.h $@
+
+$(O)/weak/stack.bpf.o: tests/bpf/stack.bpf.c $(O)/weak/stack/abi.h Makefile | $(O)/.setup
+	$(call say,WEAK,$<)
+	$(Q)$(CLANG) -I$(O)/weak/stack $(bpf_flags) -Wno-unused-function -MMD -MP -c -o $@ $<
+	$(Q)$(STRIP_BPF) -g $@
+
 $(O)/%.skel.h: $(O)/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*) >$@
@@ -176,11 +189,12 @@ bench-insn:
 # The unit belongs to systemd's own directory, unless hardtack goes elsewhere than /usr.
 unitdir = $(if $(filter /usr,$(PREFIX)),/lib,$(PREFIX)/lib)/systemd/system
 install: all
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin share/man/man5 share/man/man8 share/doc/hardtack)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,sbin bin share/man/man5 share/man/man7 share/man/man8 share/doc/hardtack)
 	install -d $(DESTDIR)$(unitdir)
 	install -m 755 $(O)/hardtackd $(DESTDIR)$(PREFIX)/sbin/
 	install -m 755 $(O)/hardtackctl $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 scripts/dist/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 scripts/dist/*.7 $(DESTDIR)$(PREFIX)/share/man/man7/
 	install -m 644 scripts/dist/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
 	sed 's|=/usr/|=$(PREFIX)/|' scripts/dist/hardtack.service >$(DESTDIR)$(unitdir)/hardtack.service
 	chmod 644 $(DESTDIR)$(unitdir)/hardtack.service
@@ -201,7 +215,7 @@ help:
 #? make run [ONCE=1]  the demonstration: nginx, the gateway, real requests; ONCE=1 ends by itself
 #? make test          everything that tests, with one line of totals at the end:
 #?   make lint test-unit test-bpf test-e2e [FILTER=word] fuzz [SECONDS=60]: parts of it
-#? make test-vm       [KERNELS="6.1 6.12 newest"] [FULL=1]: on other kernels, under QEMU; slow
+#?   make test-vm [KERNELS="6.1 6.12 newest"] [FULL=1]: and this, on other kernels under QEMU
 #? make format        clang-format over the C files
 #? make install       [DESTDIR=] [PREFIX=/usr/local]
 #? make clean

@@ -57,19 +57,6 @@ static __always_inline void count(__u64 *what, __u64 n)
 	__sync_fetch_and_add(what, n);
 }
 
-/* One for each rule. */
-static __always_inline void count_bits(__u64 *what, __u16 bits)
-{
-	__u64 n = bits;
-
-	if (!bits)
-		return;
-	n = (n & 0x5555) + (n >> 1 & 0x5555);
-	n = (n & 0x3333) + (n >> 2 & 0x3333);
-	n = (n & 0x0f0f) + (n >> 4 & 0x0f0f);
-	count(what, (n + (n >> 8)) & 0x1f);
-}
-
 /* ---- admission ---- */
 
 SEC("sockops")
@@ -157,52 +144,52 @@ static __always_inline int withhold(struct run *r, enum ht_verdict verdict, __u3
 
 /* ---- digests ---- */
 
-/* Whole words of up to 64 bytes of the message into the hash; moves *off, shrinks *len. */
-static __always_inline void sip_words(struct ht_sip *s, struct run *r, __u32 *off, __u32 *len)
+/* Whole words of up to 64 bytes at st->sip_off into the hash. */
+static __always_inline void sip_words(struct sk_msg_md *msg, struct ht_sock *st)
 {
-	const __u8 *data = r->msg->data, *end = r->msg->data_end;
-	__u32 k;
+	const __u8 *data = msg->data, *end = msg->data_end;
+	__u32 off = st->sip_off, len = st->sip_len, k;
+	struct ht_sip s = st->sip;
 
-	for (k = 0; k < 8 && *len >= 8; k++) {
-		ht_sip_word(s, ht_load(&r->st->head, data, end, *off));
-		*off += 8;
-		*len -= 8;
+	for (k = 0; k < 8 && len >= 8; k++) {
+		ht_sip_word(&s, ht_load(&st->head, data, end, off));
+		off += 8;
+		len -= 8;
 	}
+	st->sip = s;
+	st->sip_off = off;
+	st->sip_len = len;
 }
 
 static long sip_step(__u32 i, struct run *r)
 {
-	struct ht_sock *st = r->st;
-	struct ht_sip s = st->sip;
-
-	sip_words(&s, r, &st->sip_off, &st->sip_len);
-	st->sip = s;
-	return st->sip_len < 8;
+	sip_words(r->msg, r->st);
+	return r->st->sip_len < 8;
 }
 
-/* The bytes [off, off + len) and SipHash's last word; `total` is the length hashed so far. */
-static __always_inline void sip_text(struct ht_sip *s, struct run *r, __u32 off, __u32 len,
-				     __u32 total)
+/*
+ * The bytes [off, off + len) as words into st->sip, the last one filled with zeros. Global, like
+ * the parts of the scanner: the verifier looks at it once.
+ */
+__noinline int sip_text(struct sk_msg_md *msg, struct ht_sock *st, __u32 off, __u32 len)
 {
-	struct ht_sock *st = r->st;
-	__u64 tail = 0;
+	struct run r = {.msg = msg, .st = st};
+	__u64 tail;
 
-	total += len;
-	if (len <= 64) {
-		sip_words(s, r, &off, &len);
-	} else {
-		st->sip = *s;
-		st->sip_off = off;
-		st->sip_len = len;
-		bpf_loop(HT_HEAD_MAX / 64, sip_step, r, 0);
-		*s = st->sip;
-		off = st->sip_off;
-		len = st->sip_len;
-	}
-	if (len)
-		tail = ht_load(&st->head, r->msg->data, r->msg->data_end, off) &
-		       ((1ULL << (8 * (len & 7))) - 1);
-	ht_sip_word(s, tail | (__u64)total << 56);
+	if (!st)
+		return 0;
+	st->sip_off = off;
+	st->sip_len = len;
+	if (len <= 64)
+		sip_words(msg, st);
+	else
+		bpf_loop(HT_HEAD_MAX / 64, sip_step, &r, 0);
+	len = st->sip_len & 7;
+	if (!len)
+		return 0;
+	tail = ht_load(&st->head, msg->data, msg->data_end, st->sip_off);
+	ht_sip_word(&st->sip, tail & ((1ULL << (8 * len)) - 1));
+	return 0;
 }
 
 static __always_inline void session_key(struct run *r, const struct ht_rule *rule, __u64 bind_lo,
@@ -215,7 +202,11 @@ static __always_inline void session_key(struct run *r, const struct ht_rule *rul
 	ht_sip_word(&s, rule->id);
 	ht_sip_word(&s, bind_lo);
 	ht_sip_word(&s, bind_hi);
-	sip_text(&s, r, o->val, o->val_len, 24);
+	ht_sip_word(&s, o->name_len | (__u64)o->val_len << 32);
+	r->st->sip = s;
+	sip_text(r->msg, r->st, o->name, o->name_len);
+	sip_text(r->msg, r->st, o->val, o->val_len);
+	s = r->st->sip;
 	ret->lo = ht_sip_final(&s, 1);
 	ret->hi = ht_sip_final_hi(&s);
 }
@@ -230,14 +221,17 @@ static __always_inline __u64 token_tag(struct run *r, const struct ht_token_key 
 	ht_sip_word(&s, key->lo);
 	ht_sip_word(&s, key->hi);
 	ht_sip_word(&s, key_gen | (__u64)global_gen << 32);
-	sip_text(&s, r, o->val, o->val_len, 24);
+	ht_sip_word(&s, o->val_len);
+	r->st->sip = s;
+	sip_text(r->msg, r->st, o->val, o->val_len);
+	s = r->st->sip;
 	tag = ht_sip_final(&s, 0);
 	return tag ? tag : 1; /* 0 marks an unused tag */
 }
 
-/* ---- judging one rule's cookie ---- */
+/* ---- judging one cookie ---- */
 
-enum finding { FOUND_HIT, FOUND_FORGED, FOUND_NOTHING };
+enum finding { FOUND_HIT, FOUND_FORGED, FOUND_MISSING, FOUND_NOTHING };
 
 static __always_inline int expired(__u64 not_after_ns)
 {
@@ -289,7 +283,7 @@ static __always_inline enum finding judge_token(struct run *r, __u32 i, const st
 						const struct ht_occ *value,
 						const struct ht_occ *token)
 {
-	struct ht_memo *memo = &r->slot->memo[i & (HT_RULES_MAX - 1)];
+	struct ht_memo *memo = &r->slot->memo[i & (HT_MEMOS - 1)];
 	__u64 bind = rule->bind, bind_lo, bind_hi, tag, not_after = 0;
 	__u32 key_gen, global_gen;
 	struct ht_token_key key;
@@ -325,48 +319,88 @@ static __always_inline enum finding judge_token(struct run *r, __u32 i, const st
 	return found;
 }
 
-static long judge_rule(__u32 i, struct run *r)
+/*
+ * The token to judge by: the rule's own if it is there, else another that the rule accepts; 0 if
+ * there is none. `ret_choice`: there are others, so that this one being wrong settles nothing.
+ */
+static __always_inline __u64 choose_token(const struct ht_seen *seen, const struct ht_rule *rule,
+					  int *ret_choice)
+{
+	__u64 own = rule->form - 1, chosen, n = 0, other = 0;
+	__u32 f;
+
+	HT_BOUND(own, HT_FORMS - 1);
+	chosen = seen->token[own];
+	for (f = 0; f < HT_FORMS; f++) {
+		__u64 t = seen->token[f] & -(rule->forms >> f & 1);
+		__u64 is = 1 ^ ht_is_zero(t);
+
+		other |= t & -ht_is_zero(other);
+		n += is;
+	}
+	*ret_choice = n > 1;
+	return chosen | (other & -ht_is_zero(chosen));
+}
+
+static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_seen *seen)
 {
 	struct ht_sock *st = r->st;
-	__u64 rule_index = i, v, t;
 	const struct ht_rule *rule;
-	__u16 bit;
-	int report;
+	__u64 index = seen->rule, v = seen->value - 1, t;
+	enum finding found = FOUND_NOTHING;
+	__u32 bit = 1U << (i & (HT_SEEN_MAX - 1));
+	int choice;
 
-	HT_BOUND(rule_index, HT_RULES_MAX - 1);
-	bit = 1 << rule_index;
-	if (!(st->head.present & bit))
-		return 0;
-	rule = &r->pol->rule[rule_index];
-	report = rule->flags & HT_RULE_REPORT;
-	if (st->head.twice & bit)
-		goto unknown;
-	v = st->head.val_of[rule_index] - 1;
+	HT_BOUND(index, HT_RULES_MAX - 1);
 	HT_BOUND(v, HT_OCC_MAX - 1);
-	t = st->head.tok_of[rule_index];
-	if (!t || !st->head.occ[v].val_len) {
-		if (!(rule->flags & HT_RULE_MISSING_CUTS))
-			goto unknown;
-		st->missing |= bit;
-		return 0;
+	rule = &r->pol->rule[index];
+	r->slot->rule[i & (HT_MEMOS - 1)] = index;
+	t = choose_token(seen, rule, &choice);
+	if (seen->twice) {
+		found = FOUND_NOTHING;
+	} else if (!t || !st->head.occ[v].val_len) {
+		if (!t && rule->grace_until_ns && !expired(rule->grace_until_ns)) {
+			st->unknown |= bit; /* of before the rollout: it passes, and is signed */
+			return;
+		}
+		found = rule->flags & HT_RULE_MISSING_CUTS ? FOUND_MISSING : FOUND_NOTHING;
+	} else {
+		t--;
+		HT_BOUND(t, HT_OCC_MAX - 1);
+		found = judge_token(r, i, rule, &st->head.occ[v], &st->head.occ[t]);
+		if (found == FOUND_FORGED && choice)
+			found = FOUND_NOTHING;
 	}
-	t--;
-	HT_BOUND(t, HT_OCC_MAX - 1);
-	switch (judge_token(r, rule_index, rule, &st->head.occ[v], &st->head.occ[t])) {
+	switch (found) {
 	case FOUND_HIT:
 		st->hit |= bit;
-		return 0;
+		return;
 	case FOUND_FORGED:
 		st->forged |= bit;
-		return 0;
-	case FOUND_NOTHING:
 		break;
+	case FOUND_MISSING:
+		st->missing |= bit;
+		break;
+	case FOUND_NOTHING:
+		if (rule->flags & HT_RULE_REPORT)
+			st->unknown |= bit;
+		else
+			st->miss |= bit;
+		return;
 	}
-unknown:
-	if (report)
-		st->unknown |= bit;
-	else
-		st->miss |= bit;
+	if (!(rule->flags & HT_RULE_REPORT))
+		st->head.doomed |= 1ULL << v;
+}
+
+static long judge_step(__u32 i, struct run *r)
+{
+	__u64 k = i;
+	const struct ht_seen *seen;
+
+	HT_BOUND(k, HT_SEEN_MAX - 1);
+	seen = &r->st->head.seen[k];
+	if (seen->value)
+		judge_seen(r, k, seen);
 	return 0;
 }
 
@@ -374,21 +408,7 @@ unknown:
 
 static long scan_step(__u32 i, struct run *r)
 {
-	return ht_head_step(&r->st->head, r->pol, r->msg->data, r->msg->data_end);
-}
-
-static long doom_rule(__u32 i, struct run *r)
-{
-	struct ht_sock *st = r->st;
-	__u64 rule = i, v;
-
-	HT_BOUND(rule, HT_RULES_MAX - 1);
-	if (!((st->forged | st->missing) >> rule & 1) ||
-	    (r->pol->rule[rule].flags & HT_RULE_REPORT))
-		return 0;
-	v = (st->head.val_of[rule] - 1) & (HT_OCC_MAX - 1);
-	st->head.doomed |= 1U << v;
-	return 0;
+	return ht_head_step(r->msg, &r->st->head, r->pol) ? 1 : 0;
 }
 
 static long cut_step(__u32 i, struct run *r)
@@ -397,39 +417,86 @@ static long cut_step(__u32 i, struct run *r)
 	return 0;
 }
 
-static long pop_cut(__u32 i, struct run *r)
+/* What stands before the cut of index st->cut, up to the one before that. 1 when all is moved. */
+static __always_inline long next_range(struct ht_sock *st)
 {
-	struct ht_head *h = &r->st->head;
-	__u64 k = i;
-	__u32 lo, n;
+	__u64 k = st->cut, lower = st->cut + 1;
 
-	if (i >= h->ncuts)
+	if (k >= st->head.ncuts)
 		return 1;
 	HT_BOUND(k, HT_OCC_MAX - 1);
-	lo = h->cut[k].lo;
-	n = h->cut[k].hi - lo;
-	if (pop(r->msg, lo, n)) {
-		h->reason = HT_REASON_POP;
-		return 1;
-	}
-	r->slot->cut += n;
+	HT_BOUND(lower, HT_OCC_MAX - 1);
+	st->move_from = st->head.cut[k].lo;
+	st->move_len = st->move_from - (k + 1 < st->head.ncuts ? st->head.cut[lower].hi : 0);
+	st->cut = k + 1;
 	return 0;
 }
 
-/* Cuts what was found forged or missing. Returns 0 or a reason. */
+/*
+ * Moves up to 64 bytes of what is kept towards the end of the message, the last ones first, then
+ * goes on with what stands before the next cut. Cutting each range by itself would cost a helper
+ * call each; and taken from the front, the kernel needs to split nothing.
+ */
+static long move_step(__u32 i, struct run *r)
+{
+	struct ht_sock *st = r->st;
+	const __u8 *data = r->msg->data, *end = r->msg->data_end;
+	__u64 from, to;
+	__u32 k;
+
+	for (k = 0; k < 8 && st->move_len >= 8; k++) {
+		from = st->move_from - 8;
+		to = st->move_to - 8;
+		HT_BOUND(from, HT_OFF_MASK);
+		HT_BOUND(to, HT_OFF_MASK);
+		if (data + from + 8 > end || data + to + 8 > end)
+			return 1;
+		*(ht_word *)(data + to) = *(const ht_word *)(data + from);
+		st->move_from -= 8;
+		st->move_to -= 8;
+		st->move_len -= 8;
+	}
+	if (st->move_len >= 8)
+		return 0;
+	for (k = 0; k < 7 && st->move_len; k++) {
+		from = st->move_from - 1;
+		to = st->move_to - 1;
+		HT_BOUND(from, HT_OFF_MASK);
+		HT_BOUND(to, HT_OFF_MASK);
+		if (data + from + 1 > end || data + to + 1 > end)
+			return 1;
+		*(__u8 *)(data + to) = data[from];
+		st->move_from--;
+		st->move_to--;
+		st->move_len--;
+	}
+	return next_range(st);
+}
+
+/* Cuts what is doomed. Returns 0 or a reason. */
 static __always_inline __u32 cut_cookies(struct run *r)
 {
 	struct ht_sock *st = r->st;
 
-	if (!(st->forged | st->missing))
-		return 0;
-	ht_cut_init(&st->head, 0);
-	bpf_loop(HT_RULES_MAX, doom_rule, r, 0);
 	if (!st->head.doomed)
 		return 0;
-	bpf_loop(HT_OCC_MAX + 1, cut_step, r, 0);
-	bpf_loop(HT_OCC_MAX, pop_cut, r, 0);
-	return st->head.reason;
+	ht_cut_init(&st->head);
+	bpf_loop(st->head.nocc + 1, cut_step, r, 0);
+#ifdef HT_WEAK
+	if (WEAK(CUT)) {
+		weak_cut(r->msg, &st->head);
+		return 0;
+	}
+#endif
+	st->cut = 0;
+	st->move_to = st->head.cut[0].hi;
+	next_range(st);
+	bpf_loop(HT_HEAD_MAX / 64 + 2 * HT_OCC_MAX, move_step, r, 0);
+	/* everything is where it belongs, or nothing leaves */
+	if (st->move_from || st->move_len || pop(r->msg, 0, st->move_to))
+		return HT_REASON_POP;
+	r->slot->cut = st->move_to;
+	return 0;
 }
 
 /* What may follow the head that passes now. */
@@ -485,8 +552,8 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 	if (!(st->head.flags & HT_HEAD_DONE))
 		return withhold(r, HT_VERDICT_REFUSED, HT_REASON_STEPS);
 
-	if (st->head.present)
-		bpf_loop(r->pol->nrules, judge_rule, r, 0);
+	if (st->head.nval)
+		bpf_loop(st->head.nseen, judge_step, r, 0);
 	slot->hit = st->hit;
 	slot->forged = st->forged;
 	slot->missing = st->missing;
@@ -499,10 +566,14 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 	reason = cut_cookies(r);
 	if (reason)
 		return drop(r, reason);
-	count_bits(&r->counters->hit, st->hit);
-	count_bits(&r->counters->forged, st->forged);
-	count_bits(&r->counters->missing, st->missing);
-	count_bits(&r->counters->report, st->unknown);
+	if (st->hit)
+		count(&r->counters->hit, ht_bits(st->hit));
+	if (st->forged)
+		count(&r->counters->forged, ht_bits(st->forged));
+	if (st->missing)
+		count(&r->counters->missing, ht_bits(st->missing));
+	if (st->unknown)
+		count(&r->counters->report, ht_bits(st->unknown));
 	if (st->memo)
 		count(&r->counters->memo, st->memo);
 	expect_body(st);

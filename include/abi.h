@@ -9,15 +9,22 @@
 
 #include <linux/types.h>
 
-#define HT_ABI 1
+#define HT_ABI 2
 
-#define HT_HEAD_MAX 16384 /* bytes of a request head as it leaves, our own fields included */
-#define HT_RULES_MAX 16	  /* covered cookies of a site, and of one request */
-#define HT_NAMES_MAX 32	  /* every rule has a cookie and a sibling */
-#define HT_NAME_MAX 96	  /* bytes of a cookie name, a multiple of 8 */
-#define HT_BINDS_MAX 4	  /* different bindings among the rules of a site */
-#define HT_TAGS_MAX 4	  /* tokens that are valid for one session at the same time */
-#define HT_KEYS_MAX 255	  /* named signing keys */
+#define HT_HEAD_MAX 16384  /* bytes of a request head as it leaves, our own fields included */
+#define HT_RULES_MAX 16	   /* of a site */
+#define HT_COOKIES_MAX 16  /* covered cookies of one request */
+#define HT_SEEN_MAX 32	   /* of one request: names that are covered or that tokens are for */
+#define HT_OCC_MAX 64	   /* of one request: covered cookies and tokens, each time they come */
+#define HT_NAMES_MAX 64	   /* cookie names of a site that its rules spell out */
+#define HT_NAME_MAX 96	   /* bytes of such a name, a multiple of 8 */
+#define HT_PATTERNS_MAX 64 /* steps of a site's decision for all other names */
+#define HT_PREFIX_MAX 32   /* bytes of a prefix of names, a multiple of 8 */
+#define HT_SIBLINGS_MAX 2  /* prefixes of a site's tokens */
+#define HT_SIBLING_MAX 16  /* bytes of such a prefix, a multiple of 8 */
+#define HT_BINDS_MAX 4	   /* different bindings among the rules of a site */
+#define HT_TAGS_MAX 4	   /* tokens that are valid for one session at the same time */
+#define HT_KEYS_MAX 255	   /* named signing keys */
 #define HT_GLOBAL_GEN HT_KEYS_MAX /* index in `gens` of the generation that a flush bumps */
 
 /* What the daemon says its next message is. The gate's own framing state must agree. */
@@ -53,7 +60,7 @@ enum ht_reason {
 	HT_REASON_INCOMPLETE,	/* no empty line at the end */
 	HT_REASON_SURPLUS,	/* bytes after the empty line */
 	HT_REASON_BLANKS,	/* more blanks around a cookie's name or value than we look at */
-	HT_REASON_COOKIES,	/* more than HT_RULES_MAX covered cookies */
+	HT_REASON_COOKIES,	/* more covered cookies or tokens than we look at */
 	HT_REASON_STEPS,	/* the scanner ran out of steps */
 	/* drops: the daemon and the gate disagree, or the kernel failed us */
 	HT_REASON_TOO_LONG, /* a head over HT_HEAD_MAX */
@@ -130,7 +137,8 @@ struct ht_token {
 #define HT_TOKEN_CLOSED 1 /* deterministic profile, one live key: every other token is wrong */
 _Static_assert(sizeof(struct ht_token) == 64, "token value is one cache line");
 
-/* What a client's connection hit last, one per rule: while it repeats, no map is touched. */
+/* What a client's connection hit last, by the lower bits of ht_head.seen's indices: while it repeats, no map is touched. */
+#define HT_MEMOS 16
 struct ht_memo {
 	__u64 key_lo, key_hi; /* 0, 0 = none */
 	__u64 tag;
@@ -152,35 +160,70 @@ struct ht_slot {
 	__u64 judged;	/* seq of the last head that was consumed */
 	__u32 verdict;	/* enum ht_verdict of the last run */
 	__u32 reason;	/* enum ht_reason of the last run */
-	__u16 hit;	/* rules, as bits: token found */
-	__u16 forged;	/* cut or, with report, would-be cut */
-	__u16 missing;	/* likewise */
-	__u16 unknown;	/* report-only rules that the daemon should judge for the record */
+	__u32 hit;	/* covered cookies as bits, indices of ht_head.seen: token found */
+	__u32 forged;	/* cut or, with report, would-be cut */
+	__u32 missing;	/* likewise */
+	__u32 unknown;	/* of report-only rules: the daemon should judge them for the record */
 	__u32 runs;
-	__u32 cut; /* bytes */
-	__u32 pad;
+	__u32 cut;	     /* bytes */
+	__u8 rule[HT_MEMOS]; /* whose they are, by the lower bits of those indices */
 	/* both ways */
-	struct ht_memo memo[HT_RULES_MAX];
+	struct ht_memo memo[HT_MEMOS];
 };
-_Static_assert(sizeof(struct ht_slot) == 640, "slot layout");
+_Static_assert(sizeof(struct ht_slot) == 656, "slot layout");
 
-/* A cookie name the gate looks for. Bytes beyond len are zero. */
+/*
+ * Where a token may stand: in a cookie of a name of its own (two for a rule that accepts two
+ * profiles), or in one named like the covered cookie with a prefix (two in a site).
+ */
+enum ht_form {
+	HT_FORM_VALUE = 0, /* the covered cookie itself */
+	HT_FORM_NAMED,
+	HT_FORM_NAMED_2,
+	HT_FORM_PREFIX,
+	HT_FORM_PREFIX_2,
+	HT_FORM_CUT = 0x80, /* or-ed in: the backend never sees it */
+};
+#define HT_FORMS 4 /* of tokens */
+
+#define HT_RULE_NONE 0xff
+
+/* A cookie name that the rules spell out. Bytes beyond len are zero. */
 struct ht_name {
 	__u64 print; /* ht_name_print(), compared before the bytes are */
+	__u64 base;  /* ht_base_print() of the covered cookie */
 	__u8 len;
-	__u8 rule;
-	__u8 sibling; /* 1 = the token's cookie, 0 = the covered cookie itself */
-	__u8 next;    /* next name + 1 in this bucket, 0 = end */
+	__u8 rule; /* HT_RULE_NONE: covered by none */
+	__u8 form; /* enum ht_form, perhaps with HT_FORM_CUT */
+	__u8 next; /* next name + 1 in this bucket, 0 = end */
 	__u32 pad;
 	__u64 bytes[HT_NAME_MAX / 8];
 };
 
-struct ht_rule {
-	__u64 id;    /* what the token is for: site, cookie, profile, key, binding */
-	__u32 flags; /* HT_RULE_* */
-	__u8 bind;   /* index in ht_slot.bind */
-	__u8 key;    /* index in `gens` */
+/* One step of the decision which rule covers a name that is not spelt out. Tried in order. */
+struct ht_pattern {
+	__u64 bytes[HT_PREFIX_MAX / 8], mask[HT_PREFIX_MAX / 8]; /* all zero: every name */
+	__u8 rule;						 /* HT_RULE_NONE: ... */
+	__u8 next;						 /* ... go on there */
 	__u16 pad;
+	__u32 pad2;
+};
+
+/* A prefix of token names, behind a __Host- or __Secure- of the covered cookie. */
+struct ht_token_prefix {
+	__u64 bytes[HT_SIBLING_MAX / 8], mask[HT_SIBLING_MAX / 8];
+	__u32 len; /* 0 = unused */
+	__u32 cut; /* 0 or HT_FORM_CUT */
+};
+
+struct ht_rule {
+	__u64 id;	      /* what the token is for: site, rule, profiles, key, binding */
+	__u32 flags;	      /* HT_RULE_* */
+	__u8 bind;	      /* index in ht_slot.bind */
+	__u8 key;	      /* index in `gens` */
+	__u8 form;	      /* where its own tokens stand, enum ht_form */
+	__u8 forms;	      /* where tokens that it accepts stand, bit 0 = HT_FORM_NAMED */
+	__u64 grace_until_ns; /* CLOCK_BOOTTIME; before it an unsigned cookie passes; 0 = none */
 };
 #define HT_RULE_MISSING_CUTS 1 /* a cookie without its sibling is cut without asking the daemon */
 #define HT_RULE_REPORT 2       /* judge, count, change nothing */
@@ -189,12 +232,13 @@ struct ht_rule {
 #define HT_BUCKETS 64
 #define HT_CHAIN_MAX 8
 struct ht_policy {
-	__u32 nrules, nnames;
-	__u32 max_cookies; /* covered cookies that a request may have, at most HT_RULES_MAX */
-	__u32 pad;
-	__u64 multiplier;	 /* odd; spreads the names over the buckets */
+	__u32 nrules, nnames, npatterns;
+	__u32 max_cookies; /* covered cookies that a request may have, at most HT_COOKIES_MAX */
+	__u64 multiplier;  /* odd; spreads the names over the buckets */
 	__u8 bucket[HT_BUCKETS]; /* first name + 1, 0 = empty */
+	struct ht_token_prefix sibling[HT_SIBLINGS_MAX];
 	struct ht_rule rule[HT_RULES_MAX];
+	struct ht_pattern pattern[HT_PATTERNS_MAX];
 	struct ht_name name[HT_NAMES_MAX];
 };
 
@@ -214,7 +258,7 @@ struct ht_sip_keys {
 
 /* ---- the state of a backend socket, which is also the value of the sk_storage map `socks` ---- */
 
-/* One covered cookie or sibling in a head. Offsets count from the head's first byte. */
+/* One covered cookie or token in a head. Offsets count from the head's first byte. */
 struct ht_occ {
 	__u16 line;	    /* the field's first byte */
 	__u16 sep;	    /* the ';' before it, 0 = first in its field */
@@ -222,12 +266,23 @@ struct ht_occ {
 	__u16 end;	    /* the ';' or CR behind it */
 	__u16 next;	    /* start of the following pair, 0 = last in its field */
 	__u16 val, val_len; /* the value, less blanks around it */
-	__u8 rule;
-	__u8 sibling; /* 1 = the token's cookie */
+	__u16 name, name_len;
+	__u8 seen; /* index in ht_head.seen: which cookie it is, or is for */
+	__u8 form; /* enum ht_form */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct ht_occ) == 16, "occurrence layout");
+_Static_assert(sizeof(struct ht_occ) == 24, "occurrence layout");
 
-#define HT_OCC_MAX (2 * HT_RULES_MAX)
+/* A name in a head: the covered cookie and its tokens. Occurrences + 1, the first ones, 0 = none. */
+struct ht_seen {
+	__u64 base; /* ht_base_print() of the name */
+	__u8 value;
+	__u8 token[HT_FORMS];
+	__u8 rule;  /* once there is a value */
+	__u8 twice; /* several values, or several tokens of one form */
+	__u8 pad;
+};
+_Static_assert(sizeof(struct ht_seen) == 16, "seen layout");
 
 struct ht_cut {
 	__u16 lo, hi; /* [lo, hi) */
@@ -246,21 +301,22 @@ struct ht_head {
 	__u32 pos;  /* next byte to look at */
 	__u32 line; /* first byte of the current line */
 	__u32 lines;
-	__u32 name;	  /* cookie modes: first byte of the name */
-	__u32 val;	  /* cookie modes: first byte after '=' */
-	__u32 start, sep; /* as in ht_occ */
-	__u64 length;	  /* Content-Length */
+	__u32 name, name_len; /* cookie modes */
+	__u32 val;	      /* cookie modes: first byte after '=' */
+	__u32 start, sep;     /* as in ht_occ */
+	__u32 ended;	      /* pos is the end of a pair or a line */
+	__u64 length;	      /* Content-Length */
 	__u8 mode, field, flags, reason;
-	__u8 nocc, nval, ncuts, cur; /* cur: the name just found + 1, 0 = not covered */
-	__u8 open;		     /* the occurrence + 1 whose `next` is not known yet */
-	__u8 pad[3];
-	__u16 present;		   /* rules, as bits: a value was seen */
-	__u16 twice;		   /* rules with more than one value or more than one token */
-	__u8 val_of[HT_RULES_MAX]; /* rule -> its first value + 1 */
-	__u8 tok_of[HT_RULES_MAX]; /* rule -> its first token + 1 */
-	__u32 doomed;		   /* occurrences to cut, as bits */
-	__u32 pad2;
+	__u8 nocc, nval, ncuts, nseen;
+	__u8 cur;     /* the pair that is being read is covered (rule + 1) or a token (any) */
+	__u8 form;    /* of that pair, enum ht_form */
+	__u8 pattern; /* where its decision has got to */
+	__u8 open;    /* the occurrence + 1 whose `next` is not known yet */
+	__u64 base;   /* of that pair */
+	__u64 doomed; /* occurrences to cut, as bits */
 	struct ht_cut_run run;
+	__u64 print[HT_SEEN_MAX / 8]; /* a byte of each seen[].base, to find it by */
+	struct ht_seen seen[HT_SEEN_MAX];
 	struct ht_occ occ[HT_OCC_MAX];
 	struct ht_cut cut[HT_OCC_MAX]; /* last one first */
 };
@@ -293,8 +349,9 @@ struct ht_sock {
 	/* scratch of one run */
 	struct ht_sip sip;
 	__u32 sip_off, sip_len;
-	__u16 hit, forged, missing, unknown, miss, memo;
-	__u32 pad2;
+	__u32 hit, forged, missing, unknown, miss, memo; /* as in ht_slot */
+	__u32 move_from, move_to, move_len;		 /* bytes on their way */
+	__u32 cut;					 /* the next one */
 	struct ht_head head;
 };
 
@@ -356,10 +413,12 @@ static inline __attribute__((always_inline)) __u64 ht_sip_final_hi(struct ht_sip
 }
 
 /*
- * A token's map key is SipHash-2-4-128(keys.key, rule.id || binding digest || value) and its tag
- * SipHash-2-4-64(keys.tag, map key || key generation || global generation || token); integers are
- * little-endian. The generations are part of the tag, so a torn read of a recycled entry can
- * never marry an old token to a new generation.
+ * A token's map key is SipHash-2-4-128(keys.key, rule id || binding digest || lengths || name ||
+ * value) and its tag SipHash-2-4-64(keys.tag, map key || generations || length || token). Integers
+ * are little-endian, a text is as many 8-byte words as it takes, the last one filled with zeros;
+ * lengths are the name's and the value's in one word, generations the key's and the global one.
+ * The generations are part of the tag, so a torn read of a recycled entry can never marry an old
+ * token to a new generation.
  */
 
 #endif

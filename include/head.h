@@ -25,6 +25,31 @@ typedef __u64 ht_word; /* the kernel allows unaligned loads from a message */
 typedef __u64 __attribute__((aligned(1), may_alias)) ht_word;
 #endif
 
+/*
+ * The parts of a step are functions of their own, which the verifier looks at once each, whatever
+ * state they are called in: as one, their branches would multiply.
+ */
+#ifdef __bpf__
+#define ht_text sk_msg_md
+#ifndef HT_PART
+#define HT_PART __attribute__((noinline)) int
+#endif
+#define HT_PART_BEGIN                                                                              \
+	const __u8 *data, *end;                                                                    \
+	if (!h || !pol)                                                                            \
+		return 1;                                                                          \
+	data = m->data;                                                                            \
+	end = m->data_end;
+#else
+struct ht_text {
+	const __u8 *data, *data_end;
+};
+#define HT_PART static inline int
+#define HT_PART_BEGIN                                                                              \
+	const __u8 *data = m->data, *end = m->data_end;                                            \
+	(void)pol;
+#endif
+
 #define HT_OFF_MASK 0x7fff		/* offsets in a message: HT_HEAD_MAX and a little */
 #define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
 #define HT_BLANKS_MAX 7			/* around a cookie's name or value */
@@ -39,7 +64,9 @@ typedef __u64 __attribute__((aligned(1), may_alias)) ht_word;
 	 (__u64)(f) << 40 | (__u64)(g) << 48 | (__u64)(h) << 56)
 #define HT_LOW(n) ((n) >= 8 ? ~0ULL : (1ULL << (8 * (n))) - 1) /* mask of the first n bytes */
 
-enum ht_head_mode { HT_MODE_LINE = 0, HT_MODE_NAME, HT_MODE_VALUE };
+enum ht_head_mode { HT_MODE_LINE = 0, HT_MODE_NAME, HT_MODE_MATCH, HT_MODE_VALUE };
+
+#define HT_CUR_TOKEN 0xff /* ht_head.cur: a token, of whatever rule */
 
 enum ht_head_field {
 	HT_FIELD_OTHER = 0,
@@ -159,10 +186,37 @@ HT_INLINE int ht_head_stop(struct ht_head *h, __u8 reason)
 	return 1;
 }
 
-/* A name's fingerprint: its first and last eight bytes and its length. */
-HT_INLINE __u64 ht_name_print(__u64 first, __u64 last, __u32 len)
+/* 1 if x is 0, else 0, without a branch: each would make the verifier look at all that follows twice. */
+HT_INLINE __u64 ht_is_zero(__u64 x)
 {
-	return first ^ HT_ROTL(last, 29) ^ len * 0x9e3779b97f4a7c15ULL;
+	x = 1 ^ (x | -x) >> 63;
+	HT_BOUND(x, 1);
+	return x;
+}
+
+/* A name's fingerprint: eight bytes each of its beginning, middle and end, and its length. */
+HT_INLINE __u64 ht_name_print(__u64 first, __u64 mid, __u64 last, __u32 len)
+{
+	return first ^ HT_ROTL(mid, 13) ^ HT_ROTL(last, 29) ^ len * 0x9e3779b97f4a7c15ULL;
+}
+
+/* The same with what stands before it: 0 nothing, 1 __Host-, 2 __Secure-. */
+HT_INLINE __u64 ht_base_print(__u64 print, __u64 guard)
+{
+	return print ^ guard * 0xd6e8feb86659fd93ULL;
+}
+
+HT_INLINE __u64 ht_print_at(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off,
+			    __u32 len)
+{
+	__u64 first = ht_load(h, data, end, off), mid = 0, last;
+
+	if (len < 8)
+		first &= (1ULL << (8 * (len & 7))) - 1;
+	last = len > 8 ? ht_load(h, data, end, off + len - 8) : first;
+	if (len > 16)
+		mid = ht_load(h, data, end, off + len / 2 - 4);
+	return ht_name_print(first, mid, last, len);
 }
 
 HT_INLINE __u32 ht_name_bucket(const struct ht_policy *pol, __u64 print)
@@ -191,34 +245,32 @@ HT_INLINE int ht_name_equal(const struct ht_head *h, const struct ht_name *n, co
 	return 0;
 }
 
-/* The covered cookie or sibling of that name + 1, or 0. */
+/* The name in the table + 1, or 0. No two there have the same print. */
 HT_INLINE __u8 ht_name_find(const struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
 			    const __u8 *end, __u32 off, __u32 len)
 {
-	__u64 first, last, print, i;
+	__u64 print, i;
 	__u32 hops;
 
 	if (len == 0 || len > HT_NAME_MAX)
 		return 0;
-	first = ht_load(h, data, end, off);
-	if (len < 8)
-		first &= (1ULL << (8 * len)) - 1;
-	last = len > 8 ? ht_load(h, data, end, off + len - 8) : first;
-	print = ht_name_print(first, last, len);
+	print = ht_print_at(h, data, end, off, len);
 	i = ht_name_bucket(pol, print);
 	HT_BOUND(i, HT_BUCKETS - 1);
 	i = pol->bucket[i];
 	for (hops = 0; hops < HT_CHAIN_MAX && i; hops++) {
-		const struct ht_name *n;
+		__u64 at = i - 1;
 
-		i--;
-		HT_BOUND(i, HT_NAMES_MAX - 1);
-		n = &pol->name[i];
-		if (n->print == print && n->len == len && ht_name_equal(h, n, data, end, off, len))
-			return i + 1;
-		i = n->next;
+		HT_BOUND(at, HT_NAMES_MAX - 1);
+		if (pol->name[at].print == print)
+			break;
+		i = pol->name[at].next;
 	}
-	return 0;
+	if (!i)
+		return 0;
+	print = i - 1;
+	HT_BOUND(print, HT_NAMES_MAX - 1);
+	return ht_name_equal(h, &pol->name[print], data, end, off, len) ? i : 0;
 }
 
 /* Field values as the daemon writes them: one space, then the value up to CR. */
@@ -382,8 +434,23 @@ HT_INLINE __u8 ht_line_field(const struct ht_head *h, const __u8 *data, const __
 	return HT_FIELD_OTHER;
 }
 
-/* At the first byte of a line. Cookie fields change the mode. */
-HT_INLINE int ht_line_begin(struct ht_head *h, const __u8 *data, const __u8 *end)
+/* Does the site say anything of names that it doesn't spell out? */
+HT_INLINE int ht_decides(const struct ht_policy *pol)
+{
+	return pol->npatterns || pol->sibling[0].len;
+}
+
+/* And of one that begins with c? */
+HT_INLINE int ht_decides_on(const struct ht_policy *pol, __u8 c)
+{
+	return pol->npatterns ||
+	       (pol->sibling[0].len && (c == '_' || c == (__u8)pol->sibling[0].bytes[0] ||
+					c == (__u8)pol->sibling[1].bytes[0]));
+}
+
+/* At the first byte of a line. Cookie fields change the mode where there is something to find. */
+HT_INLINE int ht_line_begin(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			    const __u8 *end)
 {
 	__u64 w = ht_load(h, data, end, h->line);
 	__u8 reason = 0;
@@ -404,7 +471,7 @@ HT_INLINE int ht_line_begin(struct ht_head *h, const __u8 *data, const __u8 *end
 
 		if (ht_is_blank(c))
 			return ht_head_stop(h, HT_REASON_FIELD_NAME);
-		if (c == ':') {
+		if (c == ':' && (pol->nnames || ht_decides(pol))) {
 			h->mode = HT_MODE_NAME;
 			h->pos = h->line + 7;
 			h->name = 0;
@@ -480,31 +547,152 @@ HT_INLINE int ht_pair_begin(struct ht_head *h, const __u8 *data, const __u8 *end
 	return 0;
 }
 
-/* The name ends at e: is it one of ours? */
+/* The name ends at e: is it spelt out by a rule, or to be decided upon? */
 HT_INLINE int ht_name_end(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
 			  const __u8 *end, __u32 e)
 {
 	__u32 blanks = 0;
+	__u64 i;
 
 	if (e > h->name)
 		blanks = ht_blanks_before(h, data, end, e);
 	if (blanks > HT_BLANKS_MAX)
 		return ht_head_stop(h, HT_REASON_BLANKS);
 	h->cur = 0;
-	if (e - blanks > h->name)
-		h->cur = ht_name_find(h, pol, data, end, h->name, e - blanks - h->name);
+	h->name_len = h->val = 0;
+	h->mode = HT_MODE_VALUE;
+	if (e - blanks <= h->name)
+		return 0;
+	h->name_len = e - blanks - h->name;
+	i = ht_name_find(h, pol, data, end, h->name, h->name_len);
+	if (i) {
+		const struct ht_name *n;
+
+		i--;
+		HT_BOUND(i, HT_NAMES_MAX - 1);
+		n = &pol->name[i];
+		h->form = n->form;
+		h->base = n->base;
+		h->cur = n->form ? HT_CUR_TOKEN : n->rule + 1; /* HT_RULE_NONE + 1 is 0 */
+	} else if (ht_decides_on(pol, ht_load(h, data, end, h->name) & 0xff)) {
+		h->form = h->pattern = 0;
+		h->base = 0;
+		h->mode = HT_MODE_MATCH;
+	}
 	return 0;
 }
 
-/* A covered pair ends at e: note where it is. */
-HT_INLINE int ht_pair_note(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
-			   const __u8 *end, __u32 e)
+/* What the name is, but for __Host- or __Secure- and a token's prefix: h->base, h->form. */
+HT_INLINE void ht_name_take_apart(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+				  const __u8 *end)
+{
+	const struct ht_token_prefix *a = &pol->sibling[0], *b = &pol->sibling[1];
+	__u64 w = ht_load(h, data, end, h->name), v = ht_load(h, data, end, h->name + 8);
+	__u64 host, secure, skip, is_a, is_b;
+
+	/* a match is inside the name, since '=' and ';' and blanks match nothing */
+	host = ht_is_zero((w ^ HT_W('_', '_', 'H', 'o', 's', 't', '-', 0)) & HT_LOW(7));
+	secure = ht_is_zero((w ^ HT_W('_', '_', 'S', 'e', 'c', 'u', 'r', 'e')) |
+			    ((v ^ '-') & 0xff));
+	skip = 7 * host + 9 * secure;
+	w = ht_load(h, data, end, h->name + skip);
+	v = ht_load(h, data, end, h->name + skip + 8);
+	is_a = ht_is_zero(((w ^ a->bytes[0]) & a->mask[0]) | ((v ^ a->bytes[1]) & a->mask[1]));
+	is_b = ht_is_zero(((w ^ b->bytes[0]) & b->mask[0]) | ((v ^ b->bytes[1]) & b->mask[1]));
+	is_a &= 1 ^ ht_is_zero(a->len);
+	is_b &= 1 ^ ht_is_zero(b->len);
+	is_b &= 1 ^ is_a; /* the longer prefix is the first */
+	skip += is_a * a->len + is_b * b->len;
+	HT_BOUND(skip, 31);
+	h->form = (HT_FORM_PREFIX | a->cut) * is_a + (HT_FORM_PREFIX_2 | b->cut) * is_b;
+	h->base = ht_base_print(ht_print_at(h, data, end, h->name + skip, h->name_len - skip),
+				host + 2 * secure);
+}
+
+/* One step of the decision about a name that no rule spells out; the last one sets the mode. */
+HT_INLINE void ht_name_match(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			     const __u8 *end)
+{
+	const struct ht_pattern *p;
+	__u64 i = h->pattern, off = 0;
+
+	if (!i) {
+		ht_name_take_apart(h, pol, data, end);
+		if (h->form) {
+			h->cur = HT_CUR_TOKEN;
+			h->mode = HT_MODE_VALUE;
+			return;
+		}
+	}
+	if (i < pol->npatterns) {
+		HT_BOUND(i, HT_PATTERNS_MAX - 1);
+		p = &pol->pattern[i];
+		off |= (ht_load(h, data, end, h->name) ^ p->bytes[0]) & p->mask[0];
+		off |= (ht_load(h, data, end, h->name + 8) ^ p->bytes[1]) & p->mask[1];
+		off |= (ht_load(h, data, end, h->name + 16) ^ p->bytes[2]) & p->mask[2];
+		off |= (ht_load(h, data, end, h->name + 24) ^ p->bytes[3]) & p->mask[3];
+		if (!off && p->rule != HT_RULE_NONE) {
+			h->cur = p->rule + 1;
+			h->mode = HT_MODE_VALUE;
+			return;
+		}
+		h->pattern = off ? i + 1 : p->next;
+	}
+	if (h->pattern >= pol->npatterns)
+		h->mode = HT_MODE_VALUE;
+}
+
+/* How many bits of a word are set. */
+HT_INLINE __u32 ht_bits(__u64 x)
+{
+	x = x - (x >> 1 & 0x5555555555555555ULL);
+	x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
+	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
+	return (x * HT_ONES) >> 56;
+}
+
+/* Bit i of eight: byte i of w is c. */
+HT_INLINE __u64 ht_equal_bytes(__u64 w, __u8 c)
+{
+	w ^= HT_ONES * c;
+	w = ~(((w & ~HT_HIGH) + ~HT_HIGH) | w) & HT_HIGH;
+	return ((w >> 7) * 0x0102040810204080ULL) >> 56;
+}
+
+#define HT_SEEN_TRIES 4
+
+/* The entry of h->base + 1, a new one if need be; 0 when there are too many. */
+HT_INLINE __u32 ht_seen_find(struct ht_head *h)
+{
+	__u64 base = h->base, n = h->nseen, like = 0, i;
+	__u8 byte = (base * 0x9e3779b97f4a7c15ULL) >> 56;
+	__u32 tries;
+
+	for (i = 0; i < HT_SEEN_MAX / 8; i++)
+		like |= ht_equal_bytes(h->print[i], byte) << (8 * i);
+	HT_BOUND(n, HT_SEEN_MAX * 2 - 1);
+	like &= (1ULL << n) - 1;
+	for (tries = 0; tries < HT_SEEN_TRIES && like; tries++) {
+		i = ht_bits((like & -like) - 1);
+		HT_BOUND(i, HT_SEEN_MAX - 1);
+		if (h->seen[i].base == base)
+			return i + 1;
+		like &= like - 1;
+	}
+	if (n >= HT_SEEN_MAX || like)
+		return 0;
+	HT_BOUND(n, HT_SEEN_MAX - 1);
+	((__u8 *)h->print)[n] = byte;
+	h->seen[n] = (struct ht_seen){.base = base};
+	h->nseen = n + 1;
+	return n + 1;
+}
+
+/* The pair that ends at e, less the blanks around its value. */
+HT_INLINE int ht_pair_trim(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e,
+			   __u32 *ret_val, __u32 *ret_tail)
 {
 	__u32 val = h->val, tail = e, blanks;
-	__u64 n = h->nocc, rule, name = h->cur - 1;
-	const struct ht_name *who;
-	struct ht_occ *o;
-	__u16 bit;
 
 	if (val < tail) {
 		blanks = ht_blanks_after(h, data, end, val, ' ');
@@ -518,12 +706,54 @@ HT_INLINE int ht_pair_note(struct ht_head *h, const struct ht_policy *pol, const
 			return ht_head_stop(h, HT_REASON_BLANKS);
 		tail -= blanks;
 	}
-	if (val > tail)
-		val = tail;
-	HT_BOUND(name, HT_NAMES_MAX - 1);
-	who = &pol->name[name];
-	if (n >= HT_OCC_MAX || (!who->sibling && h->nval >= pol->max_cookies))
+	*ret_val = val > tail ? tail : val;
+	*ret_tail = tail;
+	return 0;
+}
+
+/* Occurrence n belongs to the entry: a value of that rule, or a token of that form. */
+HT_INLINE int ht_seen_note(struct ht_head *h, const struct ht_policy *pol, struct ht_seen *seen,
+			   __u64 n)
+{
+	__u64 form = h->form & ~HT_FORM_CUT;
+
+	if (!form) {
+		if (h->nval >= pol->max_cookies)
+			return ht_head_stop(h, HT_REASON_COOKIES);
+		h->nval++;
+		if (seen->value)
+			seen->twice = 1;
+		else
+			seen->value = n + 1;
+		seen->rule = h->cur - 1;
+		return 0;
+	}
+	form--;
+	HT_BOUND(form, HT_FORMS - 1);
+	if (seen->token[form])
+		seen->twice = 1;
+	else
+		seen->token[form] = n + 1;
+	if (h->form & HT_FORM_CUT)
+		h->doomed |= 1ULL << n;
+	return 0;
+}
+
+/* A covered pair or a token ends at e: note where it is. */
+HT_INLINE int ht_pair_note(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			   const __u8 *end, __u32 e)
+{
+	__u64 n = h->nocc, i;
+	__u32 val, tail;
+	struct ht_occ *o;
+
+	if (ht_pair_trim(h, data, end, e, &val, &tail))
+		return 1;
+	i = ht_seen_find(h);
+	if (!i || n >= HT_OCC_MAX)
 		return ht_head_stop(h, HT_REASON_COOKIES);
+	i--;
+	HT_BOUND(i, HT_SEEN_MAX - 1);
 	HT_BOUND(n, HT_OCC_MAX - 1);
 	o = &h->occ[n];
 	o->line = h->line;
@@ -533,28 +763,13 @@ HT_INLINE int ht_pair_note(struct ht_head *h, const struct ht_policy *pol, const
 	o->next = 0;
 	o->val = val;
 	o->val_len = tail - val;
-	o->rule = who->rule;
-	o->sibling = who->sibling;
+	o->name = h->name;
+	o->name_len = h->name_len;
+	o->seen = i;
+	o->form = h->form & ~HT_FORM_CUT;
 	h->open = n + 1;
 	h->nocc = n + 1;
-
-	rule = who->rule;
-	HT_BOUND(rule, HT_RULES_MAX - 1);
-	bit = 1 << rule;
-	if (who->sibling) {
-		if (h->tok_of[rule])
-			h->twice |= bit;
-		else
-			h->tok_of[rule] = n + 1;
-		return 0;
-	}
-	h->nval++;
-	if (h->val_of[rule])
-		h->twice |= bit;
-	else
-		h->val_of[rule] = n + 1;
-	h->present |= bit;
-	return 0;
+	return ht_seen_note(h, pol, &h->seen[i], n);
 }
 
 /* Could a line that begins with these bytes mean something to us, or be folded? */
@@ -601,87 +816,130 @@ HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *en
 	h->pos = h->line = pos;
 }
 
-/*
- * One step of the scan; call it until it returns 1. Then h->reason is 0 and HT_HEAD_DONE set, or
- * the reason says what the scanner does not accept.
- */
-HT_INLINE int ht_head_step(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
-			   const __u8 *end)
+/* ---- the parts of a step ---- */
+
+/* At the first byte of a line. */
+HT_PART ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
+	HT_PART_BEGIN
+	if (h->lines)
+		ht_skip_lines(h, data, end);
+	return ht_line_begin(h, pol, data, end);
+}
+
+/* In a cookie's name, or before it. */
+HT_PART ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+{
+	HT_PART_BEGIN
 	__u32 n, e;
-	__u64 w;
 
-	if (h->pos == h->line) {
-		if (h->lines)
-			ht_skip_lines(h, data, end);
-		if (ht_line_begin(h, data, end))
-			return 1;
+	if (!h->name && ht_pair_begin(h, data, end))
+		return 1;
+	n = ht_scan(h, data, end, h->pos, HT_MODE_NAME);
+	e = h->pos + n;
+	h->pos = e;
+	if (n == 64)
+		return 0;
+	if ((ht_load(h, data, end, e) & 0xff) == '\t') {
+		h->pos = e + 1;
+		return 0;
 	}
+	return ht_name_end(h, pol, data, end, e);
+}
 
-	if (h->mode == HT_MODE_NAME) {
-		if (!h->name && ht_pair_begin(h, data, end))
-			return 1;
-		n = ht_scan(h, data, end, h->pos, HT_MODE_NAME);
-		e = h->pos + n;
-		h->pos = e;
-		if (n == 64)
-			return 0;
-		w = ht_load(h, data, end, e);
-		if ((w & 0xff) == '\t')
-			goto blank;
-		if (ht_name_end(h, pol, data, end, e))
-			return 1;
-		h->val = e;
-		if ((w & 0xff) != '=')
-			goto pair_end;
-		h->val = h->pos = e + 1;
-		h->mode = HT_MODE_VALUE;
+/* At a name's end, where no rule spells it out. */
+HT_PART ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+{
+	HT_PART_BEGIN
+	ht_name_match(h, pol, data, end);
+	return 0;
+}
+
+/* In a line that is none of our business or in a cookie's value: h->ended when that has an end. */
+HT_PART ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+{
+	HT_PART_BEGIN
+	__u32 n, e;
+
+	if (h->mode == HT_MODE_VALUE && !h->val) { /* at the name's end */
+		h->val = h->pos;
+		if ((ht_load(h, data, end, h->pos) & 0xff) == '=')
+			h->val = ++h->pos;
 	}
-
 	if (h->mode == HT_MODE_VALUE)
 		n = ht_scan(h, data, end, h->pos, HT_MODE_VALUE);
 	else
 		n = ht_scan(h, data, end, h->pos, HT_MODE_LINE);
 	e = h->pos + n;
 	h->pos = e;
+	h->ended = 0;
 	if (n == 64)
 		return 0;
-	w = ht_load(h, data, end, e);
-	if ((w & 0xff) == '\t')
-		goto blank;
-	if (h->mode == HT_MODE_LINE)
-		return ht_line_end(h, data, end, e, w);
+	if ((ht_load(h, data, end, e) & 0xff) == '\t') /* no end of anything */
+		h->pos = e + 1;
+	else
+		h->ended = 1;
+	return 0;
+}
 
-pair_end:
-	if (h->cur && ht_pair_note(h, pol, data, end, e))
-		return 1;
-	h->cur = 0;
-	if ((w & 0xff) != ';')
-		return ht_line_end(h, data, end, e, w);
-	h->sep = e;
-	h->pos = e + 1;
+/* At the end of a covered pair. */
+HT_PART ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+{
+	HT_PART_BEGIN
+	return ht_pair_note(h, pol, data, end, h->pos);
+}
+
+/* At the end of a pair or of a line. */
+HT_PART ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+{
+	HT_PART_BEGIN
+	__u64 w = ht_load(h, data, end, h->pos);
+
+	if (h->mode == HT_MODE_LINE || (w & 0xff) != ';')
+		return ht_line_end(h, data, end, h->pos, w);
+	h->sep = h->pos;
+	h->pos++;
 	h->name = 0;
 	h->mode = HT_MODE_NAME;
 	return 0;
+}
 
-blank: /* TAB is no end of anything */
-	h->pos = e + 1;
-	return 0;
+/*
+ * One step of the scan; call it until it returns 1. Then h->reason is 0 and HT_HEAD_DONE set, or
+ * the reason says what the scanner does not accept.
+ */
+HT_INLINE int ht_head_step(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+{
+	if (h->pos == h->line && ht_part_line(m, h, pol))
+		return 1;
+	if (h->mode == HT_MODE_NAME && ht_part_name(m, h, pol))
+		return 1;
+	if (h->mode == HT_MODE_MATCH)
+		ht_part_match(m, h, pol);
+	if (h->mode == HT_MODE_NAME || h->mode == HT_MODE_MATCH)
+		return 0;
+	ht_part_rest(m, h, pol);
+	if (!h->ended)
+		return 0;
+	if (h->cur && h->mode == HT_MODE_VALUE && ht_part_note(m, h, pol))
+		return 1;
+	return ht_part_end(m, h, pol);
 }
 
 /* Before the first step. A message of fewer than 8 bytes is no head: see ht_load(). */
 HT_INLINE void ht_head_init(struct ht_head *h, __u32 size)
 {
-	__u64 *rules = (__u64 *)h->val_of;
+	__u32 i;
 
 	h->size = size;
 	h->pos = h->line = h->lines = 0;
-	h->name = h->val = h->start = h->sep = 0;
-	h->length = 0;
+	h->name = h->name_len = h->val = h->start = h->sep = 0;
+	h->length = h->base = h->doomed = 0;
 	h->mode = h->field = h->flags = h->reason = 0;
-	h->nocc = h->nval = h->ncuts = h->cur = h->open = 0;
-	h->present = h->twice = 0;
-	rules[0] = rules[1] = rules[2] = rules[3] = 0;
+	h->nocc = h->nval = h->ncuts = h->nseen = 0;
+	h->cur = h->form = h->pattern = h->open = 0;
+	for (i = 0; i < HT_SEEN_MAX / 8; i++)
+		h->print[i] = 0;
 }
 
 /* Closes the open run: its bytes, with the ';' before it or the whole field where it was last. */
@@ -699,22 +957,22 @@ HT_INLINE void ht_cut_close(struct ht_head *h)
 
 /*
  * Turns the occurrences in h->doomed into the byte ranges to cut, last one first. Call it
- * HT_OCC_MAX + 1 times with k = 0, 1, ... after ht_cut_init().
+ * h->nocc + 1 times with k = 0, 1, ... after ht_cut_init().
  */
 HT_INLINE void ht_cut_step(struct ht_head *h, __u32 k)
 {
-	__u64 i = HT_OCC_MAX - 1 - k;
+	__u64 i = h->nocc - 1 - k;
 	const struct ht_occ *o;
 	int out;
 
-	if (k >= HT_OCC_MAX) {
+	if (k >= h->nocc) {
 		if (h->run.open)
 			ht_cut_close(h);
 		return;
 	}
 	HT_BOUND(i, HT_OCC_MAX - 1);
 	o = &h->occ[i];
-	out = i < h->nocc && (h->doomed >> i & 1);
+	out = h->doomed >> i & 1;
 	if (h->run.open && !(out && o->next == h->run.lo))
 		ht_cut_close(h);
 	if (!out)
@@ -729,9 +987,8 @@ HT_INLINE void ht_cut_step(struct ht_head *h, __u32 k)
 	h->run.line = o->line;
 }
 
-HT_INLINE void ht_cut_init(struct ht_head *h, __u32 doomed)
+HT_INLINE void ht_cut_init(struct ht_head *h)
 {
-	h->doomed = doomed;
 	h->ncuts = 0;
 	h->run.open = 0;
 }

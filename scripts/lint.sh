@@ -59,8 +59,8 @@ libbpf_in_offload() {
 
 # shellcheck disable=SC2046
 openssl_in_tls() {
-	includes 'openssl/ssl\.h' 'only tls.c and binding.c know OpenSSL connections' \
-		$(user_except tls.c binding.c)
+	includes 'openssl/ssl\.h' 'only tls.c and tls_peer.c know OpenSSL connections' \
+		$(user_except tls.c tls_peer.c)
 }
 
 # shellcheck disable=SC2046
@@ -69,16 +69,16 @@ nghttp2_in_h2() {
 }
 
 # shellcheck disable=SC2046
-maxminddb_in_binding() {
-	includes 'maxminddb\.h' 'only binding.c looks up countries' $(user_except binding.c)
+maxminddb_in_geoip() {
+	includes 'maxminddb\.h' 'only geoip.c looks up countries' $(user_except geoip.c)
 }
 
 # What each layer must not include from above itself: the list of README.md, but that stats counts
 # what policy and offload have names for.
 layers() {
-	local -A level=([util]=1 [log]=1
+	local -A level=([util]=1 [log]=1 [creds]=1 [mac]=1
 		[policy]=2 [token]=2 [binding]=2 [http]=2 [chunked]=2 [setcookie]=2 [balance]=2 [proxy]=2 [ticket]=2
-		[config]=3 [keyring]=3 [stats]=3 [tls]=3 [upstream]=3 [health]=3 [offload]=3 [buf]=3 [loop]=3 [stats]=3
+		[config]=3 [geoip]=3 [keyring]=3 [stats]=3 [tls]=3 [upstream]=3 [health]=3 [offload]=3 [buf]=3 [splice]=3 [loop]=3 [stats]=3
 		[keep]=3 [gateway]=4 [conn]=4 [h1]=4 [h2]=4
 		[worker]=5 [ctl]=5 [main]=6 [hardtackctl]=6)
 	# Headers whose structs the lower layers take as input.
@@ -104,7 +104,7 @@ layers() {
 
 pure_modules() {
 	local f files=()
-	for f in user/{policy,token,binding,http,chunked,setcookie,proxy}{,_*}.[ch]; do
+	for f in user/{policy,token,mac,binding,http,chunked,setcookie,proxy}{,_*}.[ch]; do
 		[ ! -e "$f" ] || files+=("$f")
 	done
 	includes '(log|stats|offload|upstream|tls|conn|worker|ctl)\.h' 'a pure module' "${files[@]}"
@@ -136,7 +136,7 @@ licences() {
 	while read -r f; do
 		case $f in
 		*.json | *.md | *.txt) continue ;; # no comments there, or prose
-		bpf/* | include/* | tests/bpf/weak.h) want='GPL-2.0-only OR Apache-2.0' ;;
+		bpf/* | include/* | tests/bpf/weak.h | tests/bpf/*.bpf.c) want='GPL-2.0-only OR Apache-2.0' ;;
 		*) want='Apache-2.0' ;;
 		esac
 		head -n 3 "$f" | grep -qE "SPDX-License-Identifier: $want( \*/)?\$" ||
@@ -255,9 +255,9 @@ unit_file() {
 }
 
 rule 'libbpf and the skeletons only in offload.c' libbpf_in_offload
-rule '<openssl/ssl.h> only in tls.c and binding.c' openssl_in_tls
+rule '<openssl/ssl.h> only in tls.c and tls_peer.c' openssl_in_tls
 rule '<nghttp2/...> only in h2.c' nghttp2_in_h2
-rule '<maxminddb.h> only in binding.c' maxminddb_in_binding
+rule '<maxminddb.h> only in geoip.c' maxminddb_in_geoip
 rule 'modules include downwards only' layers
 rule 'pure modules have no sockets, clock or log' pure_modules
 rule 'bpf/ and include/ include nothing of the daemon' bpf_includes

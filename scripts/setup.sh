@@ -6,9 +6,9 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 
 packages='gcc libc6-dev make pkg-config clang llvm clang-format libclang-rt-14-dev bpftool
-linux-libc-dev libbpf-dev libelf-dev zlib1g-dev libssl-dev libyaml-dev libjansson-dev
-libcriterion-dev libhttp-parser-dev nginx-light apache2-bin nodejs openssl curl jq iproute2
-shellcheck mandoc systemd dpkg-dev
+linux-libc-dev libbpf-dev libelf-dev zlib1g-dev libssl-dev libyaml-dev libjansson-dev libmaxminddb-dev
+libcriterion-dev libhttp-parser-dev nginx-light apache2-bin nodejs openssl curl jq iproute2 strace
+shellcheck mandoc systemd logrotate dpkg-dev
 qemu-system-x86 cpio zstd xz-utils kmod'
 
 # Debian 13 and later have another default clang; the sanitizers' runtime must be of its version.

@@ -167,7 +167,10 @@ for part in "$@"; do
 			run "vm, kernel $kernel" "$limit" tests/vm/run.sh "$kernel"
 		done
 		;;
-	deb) run deb 120 scripts/dist/test-deb.sh ;;
+	deb)
+		run deb 120 scripts/dist/test-deb.sh
+		run 'the service' 180 scripts/dist/test-service.sh
+		;;
 	fuzz) run fuzz 900 bash -c fuzz ;;
 	fuzz=*) run fuzz $((${part#fuzz=} + 300)) bash -c "fuzz ${part#fuzz=}" ;;
 	*)

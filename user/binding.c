@@ -10,16 +10,13 @@
 #include <netinet/in.h>
 #include <openssl/evp.h>
 
-static const struct {
-	const char *name;
-	bool built;
-} kinds[] = {
-	[HT_BIND_CLIENT_IP] = {"client-ip", true},
-	[HT_BIND_GEOIP_COUNTRY] = {"geoip-country", false},
-	[HT_BIND_X509_SUBJECT] = {"x509-subject", true},
-	[HT_BIND_X509_SPKI] = {"x509-spki", false},
-	[HT_BIND_USER] = {"user", false},
-	[HT_BIND_TLS_EXPORTER] = {"tls-exporter", false},
+static const char *const kinds[] = {
+	[HT_BIND_CLIENT_IP] = "client-ip",
+	[HT_BIND_GEOIP_COUNTRY] = "geoip-country",
+	[HT_BIND_X509_SUBJECT] = "x509-subject",
+	[HT_BIND_X509_SPKI] = "x509-spki",
+	[HT_BIND_USER] = "user",
+	[HT_BIND_TLS_EXPORTER] = "tls-exporter",
 };
 
 static void mask_address(uint8_t *bytes, size_t n, unsigned bits)
@@ -68,53 +65,106 @@ static struct ht_str client_ip(const struct sockaddr_storage *addr, const struct
 	return mask_v6(&in6->sin6_addr, b->v6_bits, out);
 }
 
+/* Digests and keys have one length; what has another is none. */
+static struct ht_str exactly(struct ht_str s, size_t len)
+{
+	return s.len == len ? s : (struct ht_str){"", 0};
+}
+
+/* An ingredient's bytes; `scratch` is where an address is printed. Empty = it can't be had. */
 static struct ht_str ingredient(const struct ht_client *client, const struct ht_bind *b,
 				char scratch[INET6_ADDRSTRLEN])
 {
 	switch (b->kind) {
 	case HT_BIND_CLIENT_IP:
 		return client_ip(&client->addr, b, scratch);
+	case HT_BIND_GEOIP_COUNTRY:
+		return exactly(client->country, 2);
 	case HT_BIND_X509_SUBJECT:
 		return client->x509_subject;
-	default:
-		return (struct ht_str){"", 0};
+	case HT_BIND_X509_SPKI:
+		return exactly(client->x509_spki, 32);
+	case HT_BIND_USER:
+		return client->user.len <= HT_USER_MAX ? client->user : (struct ht_str){"", 0};
+	case HT_BIND_TLS_EXPORTER:
+		return exactly(client->exporter, 32);
 	}
+	return (struct ht_str){"", 0};
 }
+
+/* ---- the transcript ---- */
+
+#define HT_BIND_NAME_MAX 32 /* of the longest, "client-ip/32,128", and what may come */
 
 /*
  * What the digest is made of: every ingredient with what it is and how long it is, so that neither
- * "a" "bc" and "ab" "c" nor the same text from two kinds or prefixes are one binding.
+ * "a" "bc" and "ab" "c" nor the same text from two kinds or prefixes are one binding. It is part of
+ * a token's format: hardtack-native(7) specifies it.
  */
 struct transcript {
-	uint8_t bytes[HT_BINDING_MAX + HT_BINDS_PER_RULE * 8];
+	uint8_t bytes[HT_BINDING_MAX + HT_BINDS_PER_RULE * (8 + HT_BIND_NAME_MAX)];
 	size_t len;
 };
 
-static void transcript_add(struct transcript *t, const struct ht_bind *b, struct ht_str text)
+static void transcript_add(struct transcript *t, struct ht_str s)
 {
-	bool ip = b->kind == HT_BIND_CLIENT_IP;
-	const uint8_t header[8] = {
-		(uint8_t)b->kind,  ip ? b->v4_bits : 0,	     ip ? b->v6_bits : 0, 0,
-		(uint8_t)text.len, (uint8_t)(text.len >> 8),
-	};
+	const uint8_t len[4] = {(uint8_t)(s.len >> 24), (uint8_t)(s.len >> 16),
+				(uint8_t)(s.len >> 8), (uint8_t)s.len};
 
-	_Static_assert(HT_BINDING_MAX <= UINT16_MAX, "a length fits its two bytes");
-	assert(t->len + sizeof(header) + text.len <= sizeof(t->bytes));
-	memcpy(t->bytes + t->len, header, sizeof(header));
-	memcpy(t->bytes + t->len + sizeof(header), text.p, text.len);
-	t->len += sizeof(header) + text.len;
+	assert(s.len <= sizeof(t->bytes) - sizeof(len) - t->len);
+	memcpy(t->bytes + t->len, len, sizeof(len));
+	memcpy(t->bytes + t->len + sizeof(len), s.p, s.len);
+	t->len += sizeof(len) + s.len;
 }
 
-static bool transcript_digest(const struct transcript *t, uint64_t ret[2])
+static void transcript_add_kind(struct transcript *t, const struct ht_bind *b)
 {
-	uint8_t sha[32];
+	char name[HT_BIND_NAME_MAX + 1];
 
-	if (!EVP_Digest(t->bytes, t->len, sha, NULL, EVP_sha256(), NULL))
+	if (b->kind == HT_BIND_CLIENT_IP)
+		snprintf(name, sizeof(name), "client-ip/%u,%u", b->v4_bits, b->v6_bits);
+	else
+		snprintf(name, sizeof(name), "%s", ht_bind_kind_name(b->kind));
+	transcript_add(t, HT_STR(name));
+}
+
+static bool transcript_digest(const struct transcript *t, struct ht_binding *b)
+{
+	if (!EVP_Digest(t->bytes, t->len, b->sha, NULL, EVP_sha256(), NULL))
 		return false;
-	memcpy(ret, sha, 2 * sizeof(*ret));
-	if (!ret[0] && !ret[1])
-		ret[0] = 1; /* 0,0 says that there is no binding */
+	memcpy(b->digest, b->sha, sizeof(b->digest));
+	if (!b->digest[0] && !b->digest[1])
+		b->digest[0] = 1; /* 0,0 says that there is no binding */
 	return true;
+}
+
+/* ---- bindings ---- */
+
+static bool text_add(struct ht_binding *b, const void *bytes, size_t n)
+{
+	if (n > sizeof(b->text) - b->len)
+		return false;
+	memcpy(b->text + b->len, bytes, n);
+	b->len += n;
+	return true;
+}
+
+static bool text_add_hex(struct ht_binding *b, struct ht_str s)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < s.len; i++) {
+		uint8_t byte = (uint8_t)s.p[i];
+
+		if (!text_add(b, &digits[byte >> 4], 1) || !text_add(b, &digits[byte & 15], 1))
+			return false;
+	}
+	return true;
+}
+
+static bool is_binary(enum ht_bind_kind kind)
+{
+	return kind == HT_BIND_X509_SPKI || kind == HT_BIND_TLS_EXPORTER;
 }
 
 /* All ingredients or nothing. */
@@ -126,15 +176,16 @@ static bool binding_fill(const struct ht_bind *binds, size_t nbinds, const struc
 	t.len = 0;
 	for (size_t i = 0; i < nbinds; i++) {
 		char scratch[INET6_ADDRSTRLEN];
-		struct ht_str text = ingredient(client, &binds[i], scratch);
+		struct ht_str s = ingredient(client, &binds[i], scratch);
 
-		if (!text.len || text.len > sizeof(b->text) - b->len)
+		if (!s.len)
 			return false;
-		memcpy(b->text + b->len, text.p, text.len);
-		b->len += text.len;
-		transcript_add(&t, &binds[i], text);
+		if (!(is_binary(binds[i].kind) ? text_add_hex(b, s) : text_add(b, s.p, s.len)))
+			return false;
+		transcript_add_kind(&t, &binds[i]);
+		transcript_add(&t, s);
 	}
-	return b->len && transcript_digest(&t, b->digest);
+	return transcript_digest(&t, b);
 }
 
 void ht_binding_make(const struct ht_bind *binds, size_t nbinds, const struct ht_client *client,
@@ -142,12 +193,25 @@ void ht_binding_make(const struct ht_bind *binds, size_t nbinds, const struct ht
 {
 	assert(nbinds <= HT_BINDS_PER_RULE);
 	ret->len = 0;
-	ret->digest[0] = ret->digest[1] = 0;
 	ret->empty = !binding_fill(binds, nbinds, client, ret);
-	if (ret->empty)
+	if (ret->empty) {
 		ret->len = 0;
+		memset(ret->sha, 0, sizeof(ret->sha));
+		memset(ret->digest, 0, sizeof(ret->digest));
+	}
 	ret->colon = ret->len && memchr(ret->text, ':', ret->len);
 }
+
+bool ht_bind_has(const struct ht_bind *binds, size_t nbinds, enum ht_bind_kind kind)
+{
+	for (size_t i = 0; i < nbinds; i++) {
+		if (binds[i].kind == kind)
+			return true;
+	}
+	return false;
+}
+
+/* ---- their names ---- */
 
 /* Decimal 1..max without sign, blanks or leading zeros; *text moves behind it. */
 static int parse_bits(const char **text, unsigned max, uint8_t *ret)
@@ -188,12 +252,10 @@ int ht_bind_parse(const char *text, struct ht_bind *ret)
 	for (size_t i = 0; i < HT_ARRAY_SIZE(kinds); i++) {
 		struct ht_bind b = {(enum ht_bind_kind)i, 32, 128};
 
-		if (strlen(kinds[i].name) != len || memcmp(kinds[i].name, text, len))
+		if (strlen(kinds[i]) != len || memcmp(kinds[i], text, len))
 			continue;
 		if (b.kind == HT_BIND_CLIENT_IP ? parse_prefixes(text + len, &b) < 0 : text[len])
 			return -EINVAL;
-		if (!kinds[i].built)
-			return -EOPNOTSUPP;
 		*ret = b;
 		return 0;
 	}
@@ -202,5 +264,5 @@ int ht_bind_parse(const char *text, struct ht_bind *ret)
 
 const char *ht_bind_kind_name(enum ht_bind_kind kind)
 {
-	return (size_t)kind < HT_ARRAY_SIZE(kinds) ? kinds[kind].name : "unknown";
+	return (size_t)kind < HT_ARRAY_SIZE(kinds) ? kinds[kind] : "unknown";
 }

@@ -10,17 +10,23 @@
 #include "util.h"
 
 #define HT_BINDING_MAX 2048 /* bytes of a binding's input text */
+#define HT_USER_MAX 256	    /* bytes of a user's name */
 
-/* What a connection can say about its client. Strings are borrowed. */
+/* What a connection can say about its client. Strings are borrowed, empty = it can't say. */
 struct ht_client {
 	struct sockaddr_storage addr; /* ss_family AF_UNSPEC = unknown (a unix socket's peer) */
-	struct ht_str x509_subject;   /* RFC 2253 form, empty = no client certificate */
+	struct ht_str country;	      /* ISO 3166-1, two letters */
+	struct ht_str x509_subject;   /* RFC 2253 form */
+	struct ht_str x509_spki;      /* SHA-256 of the SubjectPublicKeyInfo, 32 bytes */
+	struct ht_str user;	      /* at most HT_USER_MAX bytes */
+	struct ht_str exporter;	      /* RFC 9266, 32 bytes */
 };
 
 struct ht_binding {
 	char text[HT_BINDING_MAX]; /* not NUL-terminated */
 	size_t len;
-	uint64_t digest[2]; /* for ht_slot.bind; never 0,0 for a binding that exists */
+	uint8_t sha[32];    /* SHA-256 of the transcript: hardtack-native(7), BINDING */
+	uint64_t digest[2]; /* its first half, for ht_slot.bind; never 0,0 if the binding exists */
 	bool empty;	    /* some ingredient is missing: nothing may be signed or verified */
 	bool colon;	    /* the text contains ':' */
 };
@@ -28,16 +34,21 @@ struct ht_binding {
 /*
  * Concatenates the ingredients in order, without a separator, as the iRule's `append` does
  * (compat.md, f5-irule): client-ip as inet_ntop prints it, IPv4-mapped IPv6 as IPv4, masked to
- * the prefix; x509-subject as is. Never fails: what cannot be had (or doesn't fit) makes it empty.
+ * the prefix; x509-spki and tls-exporter as lower-case hex; the others as they are. No ingredient at
+ * all is a binding too, with an empty text. Never fails: an ingredient that cannot be had, has
+ * not the length that it must have, or doesn't fit makes the whole of it empty.
  */
 void ht_binding_make(const struct ht_bind *binds, size_t nbinds, const struct ht_client *client,
 		     struct ht_binding *ret);
 
 /*
  * Parses "client-ip", "client-ip/24", "client-ip/24,64", "x509-subject", ... -EINVAL if it is
- * no binding at all, -EOPNOTSUPP if it is one that is not built yet.
+ * no binding at all.
  */
 int ht_bind_parse(const char *text, struct ht_bind *ret);
+
+/* Does one of them need what only this kind tells? */
+bool ht_bind_has(const struct ht_bind *binds, size_t nbinds, enum ht_bind_kind kind);
 
 /* The name of a kind as the configuration writes it. */
 const char *ht_bind_kind_name(enum ht_bind_kind kind);

@@ -6,6 +6,8 @@
  */
 #include "http_lines.h"
 
+#include <assert.h>
+
 /* What lines may take up without data to show for it; as much again for trailers. */
 #define OVERHEAD_MAX 8192
 #define OVERHEAD_PER_CHUNK 16
@@ -126,6 +128,19 @@ static enum chunked_state step(struct ht_http_chunked *c, char ch)
 	return BROKEN;
 }
 
+uint64_t ht_http_chunk_left(const struct ht_http_chunked *c)
+{
+	return c->state == DATA ? c->left : 0;
+}
+
+void ht_http_chunk_took(struct ht_http_chunked *c, uint64_t n)
+{
+	assert(c->state == DATA && n <= c->left);
+	c->left -= n;
+	if (!c->left)
+		c->state = DATA_CR;
+}
+
 int ht_http_dechunk(struct ht_http_chunked *c, const char *in, size_t len, size_t *ret_used,
 		    const char **ret_data, size_t *ret_data_len)
 {
@@ -136,9 +151,7 @@ int ht_http_dechunk(struct ht_http_chunked *c, const char *in, size_t len, size_
 	*ret_data = in + i;
 	if (c->state == DATA) {
 		n = HT_MIN(c->left, len - i);
-		c->left -= n;
-		if (!c->left)
-			c->state = DATA_CR;
+		ht_http_chunk_took(c, n);
 	}
 	*ret_data_len = n;
 	*ret_used = i + n;

@@ -436,6 +436,14 @@ HT_PARSER(parse_admin)
 	return r;
 }
 
+HT_PARSER(parse_geoip)
+{
+	struct ht_config *c = to;
+
+	ht_yaml_place(n, &c->geoip_line, &c->geoip_col);
+	return ht_yaml_path(y, f, n, &c->geoip);
+}
+
 HT_PARSER(parse_user)
 {
 	struct ht_config *c = to;
@@ -483,8 +491,8 @@ HT_PARSER(parse_guard)
 
 #define TRISTATE HT_WORDS({"auto", HT_AUTO, 0}, {"require", HT_REQUIRE, 0}, {"off", HT_OFF, 0})
 
-/* In the order in which they depend on each other: sites refer to keys and listeners, listeners to
- * trusted proxies. */
+/* In the order in which they depend on each other: sites refer to keys, listeners and geoip, listeners
+ * to trusted proxies. */
 static const struct ht_yaml_field config_fields[] = {
 	HT_WHOLE("keys", parse_keys),
 	HT_WHOLE("trusted-proxies", parse_trusted_proxies),
@@ -493,6 +501,7 @@ static const struct ht_yaml_field config_fields[] = {
 			 "there are no listeners; write listeners: [{ address: 127.0.0.1:8080 }]"),
 	HT_FIELD("gate", ht_yaml_word, struct ht_config, gate, TRISTATE),
 	HT_FIELD("ktls", ht_yaml_word, struct ht_config, ktls, TRISTATE),
+	HT_WHOLE("geoip", parse_geoip),
 	HT_WHOLE("limits", parse_limits),
 	HT_WHOLE("sites", ht_config_parse_sites,
 		 .missing = "there are no sites; write sites: [{ hosts: [\"*\"], upstreams: "
@@ -501,7 +510,6 @@ static const struct ht_yaml_field config_fields[] = {
 	HT_WHOLE("tokens", parse_tokens),
 	HT_WHOLE("bpf", parse_bpf),
 	HT_FIELD("workers", parse_workers, struct ht_config, workers, HT_RANGE(1, 1024)),
-	HT_UNBUILT("geoip", NULL),
 	HT_WHOLE("guard", parse_guard),
 	HT_WHOLE("access-log", parse_access_log),
 	HT_FIELD("control", parse_control, struct ht_config, control),

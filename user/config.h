@@ -30,6 +30,12 @@ enum ht_profile {
 
 enum ht_on_empty { HT_ON_EMPTY_STRIP, HT_ON_EMPTY_REJECT };
 
+/* Which cookies a rule is for: one of a name, all, all but those of a list, those of a list. */
+enum ht_covers { HT_COVERS_NAME, HT_COVERS_ALL, HT_COVERS_ALL_BUT, HT_COVERS_ONLY };
+
+enum ht_algorithm { HT_SHA256, HT_SHA1 };
+enum ht_encoding { HT_BASE64, HT_BASE64URL, HT_HEX };
+
 enum ht_balance {
 	HT_BALANCE_ROUND_ROBIN,
 	HT_BALANCE_LEAST_CONNECTIONS,
@@ -55,10 +61,16 @@ struct ht_bind {
 	uint8_t v6_bits;
 };
 
-#define HT_BINDS_PER_RULE 4
-#define HT_LISTENERS_MAX 32 /* as many as the metrics have labels for */
-#define HT_UPSTREAMS_MAX 64 /* of a site, the addresses of names counted one by one */
-#define HT_SITES_MAX 4096   /* each takes a ht_policy in the kernel's map */
+#define HT_BINDS_PER_RULE 6
+#define HT_PREFIX_MAX 32	  /* bytes of a prefix of cookie names */
+#define HT_SIBLING_PREFIX_MAX 16  /* bytes of what stands before a covered name in its sibling's */
+#define HT_SIBLING_PREFIXES_MAX 2 /* different ones of a site */
+#define HT_SITE_NAMES_MAX 32	  /* names in the lists of a site, and as many prefixes */
+#define HT_LABEL_MAX 96
+#define HT_SIBLINGS_PER_RULE 3 /* one of each profile that is built */
+#define HT_LISTENERS_MAX 32    /* as many as the metrics have labels for */
+#define HT_UPSTREAMS_MAX 64    /* of a site, the addresses of names counted one by one */
+#define HT_SITES_MAX 4096      /* each takes a ht_policy in the kernel's map */
 
 struct ht_addr {
 	union {
@@ -96,17 +108,50 @@ struct ht_listener_config {
 	unsigned line, col;
 };
 
+/* A cookie's name or, from "sess*", the prefix "sess" of names. Never empty. */
+struct ht_cookie_name {
+	char *text;
+	bool prefix;
+};
+
+/*
+ * Where tokens of a rule are looked for: the cookie `text` or, with `prefix`, the covered cookie's
+ * name with `text` before it, behind its __Host- or __Secure- if it has one.
+ */
+struct ht_sibling {
+	char *text;
+	bool prefix;
+	uint32_t accept; /* bits 1 << enum ht_profile: whose place this is */
+};
+
 struct ht_rule_config {
-	char *name;    /* the covered cookie */
-	char *sibling; /* the token's cookie; default for f5-irule: NAME_HMAC */
+	enum ht_covers covers;
+	char *name;		      /* HT_COVERS_NAME: the covered cookie, else NULL */
+	struct ht_cookie_name *names; /* ALL_BUT: exceptions; ONLY: what is covered; NAME: that */
+	size_t nnames;
+	char *label;   /* what logs call it: the cookie's name, "all", "only a, b*"; cut if long */
+	char *sibling; /* siblings[0].text, where the emitted token goes */
+	bool sibling_prefix; /* siblings[0].prefix */
+	struct ht_sibling
+		siblings[HT_SIBLINGS_PER_RULE]; /* the emitted one, and those of `accept` */
+	size_t nsiblings;
 	enum ht_profile profile;
+	uint32_t accept;  /* bits 1 << enum ht_profile of what verifies; always with `profile` */
 	char *key;	  /* name of a key */
 	size_t key_index; /* in ht_config.keys */
 	struct ht_bind binds[HT_BINDS_PER_RULE];
 	size_t nbinds;
 	enum ht_on_empty on_empty; /* default: reject for f5-irule with x509-subject, else strip */
 	enum ht_mode mode;
-	bool copy_attributes; /* sibling-attributes: copy; default for f5-irule: seed */
+	bool copy_attributes; /* sibling-attributes: copy; false (seed) for f5-irule only */
+	char *reissue; /* "; NAME=VALUE...": attributes of a sibling that is signed anew where
+				 those of the cookie are not known */
+	uint64_t enforce_after_s;    /* Unix time before which unsigned cookies pass; 0 = none */
+	enum ht_algorithm algorithm; /* proxysg, as the three below */
+	enum ht_encoding encoding;
+	bool name_in_mac;
+	char *separator;      /* may be "" */
+	uint64_t lifetime_s;  /* native: of the token of a cookie without an end of its own */
 	bool expire_stripped; /* what was stripped is deleted at the client, too */
 	unsigned line, col;
 };
@@ -190,6 +235,8 @@ struct ht_config {
 	struct ht_addr *admin; /* or NULL */
 	char *user;	       /* or NULL = stay who we are */
 	unsigned user_line, user_col;
+	char *geoip; /* path of a country database, or NULL; what geoip-country looks into */
+	unsigned geoip_line, geoip_col;
 };
 
 /*

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 
 #include "config_schema.h"
+#include "creds.h"
+#include "geoip.h"
 #include "keyring.h"
 
 #define PEM_MAX (1 << 20) /* bytes of a certificate, key or CA file */
@@ -58,7 +60,8 @@ static void cleanup_pkey(EVP_PKEY **k)
  */
 static BIO *open_plain(const char *path, const char **ret_why)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	_cleanup_close_ int fd = open(ht_creds_path(path),
+				      O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat st;
 	BIO *b = NULL;
 
@@ -284,12 +287,27 @@ static int check_user(const struct ht_config *c, struct ht_diag *diag)
 		    c->user);
 }
 
+static int check_geoip(const struct ht_config *c, struct ht_diag *diag)
+{
+	struct ht_geoip *g;
+	char why[256];
+
+	if (!c->geoip)
+		return 0;
+	if (ht_geoip_open(c->geoip, &g, why, sizeof(why)))
+		return fail(diag, c, c->geoip_line, c->geoip_col, "geoip %s: %s", c->geoip, why);
+	ht_geoip_close(g);
+	return 0;
+}
+
 int ht_config_check_machine(struct ht_config *c, struct ht_diag *diag)
 {
 	int r = check_listeners(c, diag);
 
 	if (!r)
 		r = check_keys(c, diag);
+	if (!r)
+		r = check_geoip(c, diag);
 	if (!r)
 		r = check_user(c, diag);
 	return r ? r : resolve_upstreams(c, diag);
@@ -386,8 +404,9 @@ static void warn_listener(const struct warner *w, const struct ht_listener_confi
 
 	if (l->tls && l->tls->crl_expired)
 		warn(w, l->tls->crl_line, l->tls->crl_col,
-		     "client-crl %s is past its next update: until there is a newer one no client "
-		     "certificate is accepted",
+		     "client-crl %s has a list that is past its next update: until there is a "
+		     "newer "
+		     "one its issuer's certificates are refused",
 		     l->tls->client_crl);
 	if (l->redirect_https)
 		return; /* no cookie is ever judged there */
@@ -402,18 +421,18 @@ static void warn_listener(const struct warner *w, const struct ht_listener_confi
 		warn(w, l->line, l->col,
 		     "listener %s knows no client addresses, so that no cookie %s "
 		     "(line %u, bound to client-ip) is ever valid there",
-		     l->addr.text, ip->name, ip->line);
+		     l->addr.text, ip->label, ip->line);
 	if (ip && !l->tls && is_loopback(&l->addr) && !trusts_loopback(w->config))
 		warn(w, l->line, l->col,
 		     "behind another proxy on this machine every client of listener "
 		     "%s has the same address: client-ip (line %u) then binds cookie %s to nobody; "
 		     "add trusted-proxies: [127.0.0.1, ::1] if that proxy names them",
-		     l->addr.text, ip->line, ip->name);
+		     l->addr.text, ip->line, ip->label);
 	if (subject && !ht_config_asks_for_certs(l))
 		warn(w, l->line, l->col,
 		     "listener %s asks for no client certificates, so that no cookie "
 		     "%s (line %u, bound to x509-subject) is ever valid there",
-		     l->addr.text, subject->name, subject->line);
+		     l->addr.text, subject->label, subject->line);
 }
 
 static bool key_is_used(const struct ht_config *c, size_t key)
@@ -442,6 +461,49 @@ static void warn_site(const struct warner *w, const struct ht_site_config *s)
 		     "hsts of the site of %s is never sent: no listener has tls, and no proxy is "
 		     "trusted to say that it has",
 		     s->hosts[0]);
+}
+
+/* What its tokens are worth less for. */
+static void warn_rule(const struct warner *w, const struct ht_rule_config *rule)
+{
+	if (!rule->nbinds)
+		warn(w, rule->line, rule->col,
+		     "the tokens of this rule (%s) are bound to nothing: a cookie that is stolen, "
+		     "or "
+		     "slipped to somebody, is as good as the owner's; add bind: [client-ip] or "
+		     "another",
+		     rule->label);
+	if (binds_to(rule, HT_BIND_TLS_EXPORTER))
+		warn(w, rule->line, rule->col,
+		     "tls-exporter lives for one connection: a browser that opens another one "
+		     "loses "
+		     "its session (%s)",
+		     rule->label);
+	if (!(rule->accept & 1u << HT_PROFILE_PROXYSG))
+		return;
+	if (!*rule->separator && rule->nbinds)
+		warn(w, rule->line, rule->col,
+		     "without a separator the end of a value can be the beginning of what it is "
+		     "bound to (%s); write separator: \"|\" unless other gateways share the key",
+		     rule->label);
+	if (!rule->name_in_mac && !rule->name)
+		warn(w, rule->line, rule->col,
+		     "without name-in-mac the token of one cookie is good for another with its "
+		     "value (%s); leave it out unless other gateways share the key",
+		     rule->label);
+}
+
+static void warn_rules(const struct warner *w, const struct ht_site_config *s)
+{
+	for (size_t i = 0; i < s->nrules; i++) {
+		if (s->rules[i].mode != HT_MODE_OFF)
+			warn_rule(w, &s->rules[i]);
+		if (ht_rule_is_hidden(s, i))
+			warn(w, s->rules[i].line, s->rules[i].col,
+			     "this rule (%s) never counts: the rules before it are for all of its "
+			     "cookies, and the first one decides",
+			     s->rules[i].label);
+	}
 }
 
 static void warn_attributes(const struct warner *w)
@@ -496,8 +558,10 @@ void ht_config_warnings(const struct ht_config *c,
 
 	for (size_t i = 0; i < c->nlisteners; i++)
 		warn_listener(&w, &c->listeners[i]);
-	for (size_t i = 0; i < c->nsites; i++)
+	for (size_t i = 0; i < c->nsites; i++) {
 		warn_site(&w, &c->sites[i]);
+		warn_rules(&w, &c->sites[i]);
+	}
 	warn_attributes(&w);
 	for (size_t i = 0; i < c->nkeys; i++)
 		if (c->keys[i].name && !key_is_used(c, i))

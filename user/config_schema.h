@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the configuration's schema share: config.c (the file, listeners, keys),
- * config_site.c (sites and their cookie rules), config_addr.c (addresses) and config_machine.c.
+ * config_site.c (sites), config_rule.c and config_rules.c (a cookie rule, and those of a site),
+ * config_addr.c (addresses) and config_machine.c.
  * Nobody else includes it.
  */
 #ifndef HT_CONFIG_SCHEMA_H
@@ -33,5 +34,27 @@ bool ht_config_asks_for_certs(const struct ht_listener_config *l);
 /* The parser of `sites`, into the struct ht_config at `to`; keys and listeners come first. */
 int ht_config_parse_sites(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
 			  void *to);
+
+/* The parser of one cookie rule, into the struct ht_rule_config at `to`. */
+int ht_config_parse_rule(struct ht_yaml *y, const yaml_node_t *n, void *to);
+
+/* The parser of a site's `cookies`, into the struct ht_site_config at `to`. */
+int ht_config_parse_rules(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
+			  void *to);
+
+/* A cookie's name, checked. */
+int ht_rule_cookie_name(struct ht_yaml *y, const yaml_node_t *n, const char *what, char **ret);
+
+bool ht_bind_same(const struct ht_bind *a, const struct ht_bind *b);
+
+/* Is every cookie that `a` names one of `b`? */
+bool ht_name_within(const struct ht_cookie_name *a, const struct ht_cookie_name *b);
+
+/* Is the cookie one that the rule is for? Does it hold a token of such a one? */
+bool ht_rule_covers(const struct ht_rule_config *rule, const char *name);
+bool ht_rule_has_sibling(const struct ht_rule_config *rule, const char *name);
+
+/* Do the rules before it leave the i-th rule of a site nothing to cover? */
+bool ht_rule_is_hidden(const struct ht_site_config *s, size_t i);
 
 #endif

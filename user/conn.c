@@ -125,6 +125,7 @@ int ht_workspace_open(struct ht_workspace *ws, struct ht_gateway *g, struct ht_s
 	if (err)
 		return err;
 	ws->stats = stats;
+	ws->down_pipes.size = HT_SPLICE_MAX;
 	if (RAND_bytes(prefix, sizeof(prefix)) != 1)
 		return -EIO;
 	for (size_t i = 0; i < sizeof(prefix); i++)
@@ -140,6 +141,8 @@ void ht_workspace_close(struct ht_workspace *ws)
 	ws->view = NULL;
 	ht_loop_close(&ws->loop);
 	ht_bufs_free(&ws->bufs);
+	ht_pipes_close(&ws->up_pipes);
+	ht_pipes_close(&ws->down_pipes);
 	ht_keyring_unref(ws->ring);
 	ws->ring = NULL;
 }
@@ -163,6 +166,13 @@ static void conn_ready(struct ht_source *s)
 	ht_conn_run(ht_container_of(s, struct ht_conn, source));
 }
 
+/* What is left in them belongs to nobody any more. */
+static void conn_give_pipes(struct ht_conn *c)
+{
+	ht_pipe_give(&c->ws->up_pipes, &c->up);
+	ht_pipe_give(&c->ws->down_pipes, &c->down);
+}
+
 static void conn_bury(struct ht_source *s)
 {
 	struct ht_conn *c = ht_container_of(s, struct ht_conn, source);
@@ -172,7 +182,10 @@ static void conn_bury(struct ht_source *s)
 	ht_buf_give(bufs, &c->out);
 	ht_buf_give(bufs, &c->head);
 	ht_buf_give(bufs, &c->log);
+	conn_give_pipes(c);
+	ht_owed_free(&c->x.owed);
 	free(c->subject);
+	free(c->user);
 	free(c->identity);
 	free(c);
 }
@@ -215,6 +228,7 @@ static void conn_turn_away(struct ht_workspace *ws, const struct ht_listener *l,
 }
 
 static void conn_expired(struct ht_timer *t);
+static void conn_linger(struct ht_conn *c);
 
 static struct ht_conn *conn_new(struct ht_workspace *ws, struct ht_view *origin,
 				const struct ht_listener *l, int fd)
@@ -279,6 +293,15 @@ void ht_conn_accept(struct ht_workspace *ws, struct ht_view *origin, const struc
 		     c->phase == HT_PHASE_HEAD ? HT_TIMER_HEAD : HT_TIMER_HANDSHAKE);
 }
 
+/* What was refused since the last call. */
+static void conn_count_refusals(struct ht_conn *c)
+{
+	for (int r = 0; c->tls.refused; c->tls.refused >>= 1, r++) {
+		if (c->tls.refused & 1)
+			ht_stats_inc(c->ws->stats->tls_refused[r], 1);
+	}
+}
+
 static void conn_secured(struct ht_conn *c)
 {
 	struct ht_tls_info info;
@@ -289,6 +312,7 @@ static void conn_secured(struct ht_conn *c)
 	c->verified = info.verified;
 	if (info.verified)
 		c->subject = ht_tls_subject(&c->tls);
+	conn_count_refusals(c);
 	ht_conn_enter(c, HT_PHASE_HEAD);
 }
 
@@ -309,7 +333,12 @@ static bool conn_handshake(struct ht_conn *c)
 	ht_stats_inc(c->ws->stats->tls_failed, 1);
 	ht_log_limited(LOG_INFO, "msg=\"TLS handshake failed\" client=%s listener=%s reason=\"%s\"",
 		       c->ip, c->listener->config->addr.text, why);
-	ht_conn_close(c, false);
+	if (err == -EPROTONOSUPPORT) {
+		ht_tls_close(&c->tls); /* a plain answer is what he understands */
+		ht_conn_error(c, 400, "plain HTTP sent to a TLS port");
+	} else {
+		conn_linger(c); /* so that he gets the alert */
+	}
 	return true;
 }
 
@@ -324,8 +353,11 @@ static ssize_t conn_recv(struct ht_conn *c, char *to, size_t room)
 {
 	ssize_t n;
 
-	if (c->tls.ssl)
-		return ht_tls_read(&c->tls, to, room);
+	if (c->tls.ssl) {
+		n = ht_tls_read(&c->tls, to, room);
+		conn_count_refusals(c);
+		return n;
+	}
 	do {
 		n = recv(c->source.fd, to, room, MSG_DONTWAIT);
 	} while (n < 0 && errno == EINTR);
@@ -361,20 +393,77 @@ ssize_t ht_conn_read(struct ht_conn *c)
 	return n;
 }
 
-static ssize_t conn_send(struct ht_conn *c, const char *data, size_t len)
+ssize_t ht_conn_read_pipe(struct ht_conn *c, size_t want)
 {
 	ssize_t n;
 
-	if (c->tls.ssl)
+	if (c->eof || !c->source.readable || (c->tls.ssl && !ht_tls_gives_plain(&c->tls)))
+		return 0;
+	n = ht_pipe_fill(&c->ws->up_pipes, &c->up, c->source.fd, want, c->tls.ssl);
+	if (n > 0) {
+		ht_stats_inc(c->ws->stats->bytes_in, (uint64_t)n);
+		ht_stats_inc(c->ws->stats->spliced_in, (uint64_t)n);
+	} else if (n == -EAGAIN) {
+		c->source.readable = false;
+	}
+	return n;
+}
+
+bool ht_conn_takes_pipe(const struct ht_conn *c)
+{
+	return !c->tls.ssl || ht_tls_takes_plain(&c->tls);
+}
+
+/* What stands in front of a pipe goes the same way, or it would be a TLS record of its own. */
+static ssize_t conn_send(struct ht_conn *c, const char *data, size_t len)
+{
+	int more = c->down.len ? MSG_MORE : 0;
+	ssize_t n;
+
+	if (c->tls.ssl && !more)
 		return ht_tls_write(&c->tls, data, len);
 	do {
-		n = send(c->source.fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(c->source.fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT | more);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		n = -errno;
 	if (n < (ssize_t)len)
 		c->source.writable = false;
 	return n;
+}
+
+size_t ht_conn_unsent(const struct ht_conn *c)
+{
+	return ht_buf_len(&c->out) + c->down.len;
+}
+
+static void conn_sent(struct ht_conn *c, size_t n)
+{
+	c->x.bytes_out += n;
+	ht_stats_inc(c->ws->stats->bytes_out, n);
+}
+
+static bool conn_flush_pipe(struct ht_conn *c)
+{
+	while (c->down.len) {
+		ssize_t n;
+
+		if (!c->source.writable)
+			return false;
+		n = ht_pipe_empty(&c->down, c->source.fd);
+		if (n == -EAGAIN) {
+			c->source.writable = false;
+			return false;
+		}
+		if (n < 0) {
+			ht_conn_close(c, true);
+			return false;
+		}
+		conn_sent(c, (size_t)n);
+		ht_stats_inc(c->ws->stats->spliced_out, (uint64_t)n);
+	}
+	ht_pipe_give(&c->ws->down_pipes, &c->down);
+	return true;
 }
 
 bool ht_conn_flush(struct ht_conn *c)
@@ -394,12 +483,11 @@ bool ht_conn_flush(struct ht_conn *c)
 			return false;
 		}
 		out->start += (uint32_t)n;
-		c->x.bytes_out += (uint64_t)n;
-		ht_stats_inc(c->ws->stats->bytes_out, (uint64_t)n);
+		conn_sent(c, (size_t)n);
 	}
 	if (c->x.raw == c->x.raw_end)
 		ht_buf_give(&c->ws->bufs, out);
-	return true;
+	return conn_flush_pipe(c);
 }
 
 /* ---- accounts ---- */
@@ -412,7 +500,7 @@ static const char *conn_verdicts(struct ht_conn *c, char *text, size_t cap)
 	text[0] = 0;
 	for (size_t i = 0; i < x->nseen && len < cap; i++)
 		len += (size_t)snprintf(text + len, cap - len, "%s%s=%s", i ? "," : "",
-					x->policy->rules[x->seen[i].rule]->name,
+					x->policy->rules[x->seen[i].rule]->label,
 					ht_cookie_verdict_name(x->seen[i].verdict));
 	return text;
 }
@@ -506,6 +594,9 @@ void ht_conn_close(struct ht_conn *c, bool reset)
 	if (c->phase == HT_PHASE_CLOSED)
 		return;
 	conn_account(c);
+	if (c->tls.ssl && c->source.error)
+		ht_tls_lost(&c->tls);
+	conn_count_refusals(c);
 	conn_count(c, is_active(c->phase) ? HT_CONN_ACTIVE : HT_CONN_IDLE, -1);
 	c->phase = HT_PHASE_CLOSED;
 	ht_timer_cancel(&c->timer);
@@ -538,6 +629,16 @@ void ht_conn_cut(struct ht_conn *c)
 	ht_conn_close(c, c->x.reply_body == HT_BODY_UNTIL_CLOSE);
 }
 
+/* And closes our side. False if it did not go out yet: the client must read first. */
+static bool conn_say_goodbye(struct ht_conn *c)
+{
+	if (c->tls.ssl && (!c->source.writable || ht_tls_shutdown(&c->tls)))
+		return false;
+	shutdown(c->source.fd, SHUT_WR);
+	c->shut = true;
+	return true;
+}
+
 /*
  * close() while the client is still sending would reset the connection and may destroy the
  * answer on its way: close our side, and read until the client has closed its own.
@@ -545,22 +646,30 @@ void ht_conn_cut(struct ht_conn *c)
 static void conn_linger(struct ht_conn *c)
 {
 	ht_conn_leave_backend(c, false);
-	if (c->tls.ssl)
-		ht_tls_shutdown(&c->tls);
-	shutdown(c->source.fd, SHUT_WR);
 	ht_buf_give(&c->ws->bufs, &c->in);
 	ht_conn_enter(c, HT_PHASE_LINGER);
 	c->source.readable = true;
+	conn_say_goodbye(c);
 }
 
 static bool conn_discard(struct ht_conn *c)
 {
+	struct iovec to = {c->ws->reply, sizeof(c->ws->reply)};
+	char control[64]; /* for a record's type: without it kTLS stops at what is no data */
+	struct msghdr m = {
+		.msg_iov = &to,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
 	ssize_t n;
 
+	if (!c->shut)
+		conn_say_goodbye(c);
 	if (!c->source.readable)
 		return false;
-	n = recv(c->source.fd, c->ws->reply, sizeof(c->ws->reply), MSG_DONTWAIT);
-	if (n < 0 && errno == EAGAIN)
+	n = recvmsg(c->source.fd, &m, MSG_DONTWAIT);
+	if ((n < 0 && errno == EAGAIN) || (!n && !c->shut))
 		c->source.readable = false;
 	else if (n <= 0)
 		ht_conn_close(c, false);
@@ -576,6 +685,7 @@ void ht_conn_finish(struct ht_conn *c)
 	ht_buf_give(bufs, &c->head);
 	ht_buf_give(bufs, &c->out);
 	ht_buf_give(bufs, &c->log);
+	conn_give_pipes(c);
 	if (!ht_buf_len(&c->in))
 		ht_buf_give(bufs, &c->in);
 	c->copy = NULL;
@@ -584,7 +694,7 @@ void ht_conn_finish(struct ht_conn *c)
 		conn_leave_view(c);
 	if (c->x.keep_alive)
 		ht_conn_enter(c, HT_PHASE_HEAD);
-	else if (c->x.linger || ht_buf_len(&c->in) || conn_can_read(c))
+	else if (c->x.linger || ht_buf_len(&c->in) || conn_can_read(c) || !conn_say_goodbye(c))
 		conn_linger(c);
 	else
 		ht_conn_close(c, false);
@@ -613,6 +723,7 @@ void ht_conn_error(struct ht_conn *c, int status, const char *why)
 		return;
 	}
 	if (c->phase != HT_PHASE_EXCHANGE) {
+		ht_owed_free(&x->owed);
 		*x = (struct ht_exchange){.started_us = c->ws->loop.now_us};
 		ht_conn_enter(c, HT_PHASE_EXCHANGE);
 	}
@@ -632,16 +743,27 @@ void ht_conn_error(struct ht_conn *c, int status, const char *why)
 
 /* ---- timeouts ---- */
 
+/* It has the whole request, and has said nothing for so long. */
+static void conn_blame_silence(struct ht_conn *c)
+{
+	const struct ht_loop *l = &c->ws->loop;
+
+	if (c->backend && c->x.answer == HT_ANSWER_HEAD && c->x.upload == HT_UPLOAD_DONE)
+		ht_backend_unanswered(c->backend, l->now_ms - l->length_ms[HT_TIMER_RESPONSE],
+				      "response timed out");
+}
+
 static void conn_expired_waiting(struct ht_conn *c, enum ht_timer_kind kind)
 {
 	if (kind == HT_TIMER_CONNECT) {
 		c->x.timed_out = true;
 		ht_request_lost(c, -ETIMEDOUT);
-	} else if (ht_buf_len(&c->out)) {
+	} else if (ht_conn_unsent(c)) {
 		ht_conn_close(c, true); /* the client doesn't read */
 	} else if (kind == HT_TIMER_BODY) {
 		ht_conn_error(c, 408, "request body timed out");
 	} else {
+		conn_blame_silence(c);
 		ht_conn_error(c, 504, "backend timed out");
 	}
 }
@@ -680,7 +802,7 @@ static enum ht_timer_kind conn_timeout(const struct ht_conn *c, bool *ret_renews
 		return ht_buf_len(&c->in) || !c->served ? HT_TIMER_HEAD : HT_TIMER_IDLE;
 	case HT_PHASE_EXCHANGE:
 		*ret_renews = true;
-		if (ht_buf_len(&c->out))
+		if (ht_conn_unsent(c))
 			return HT_TIMER_BODY;
 		if (x->upload == HT_UPLOAD_CONNECT)
 			return HT_TIMER_CONNECT;

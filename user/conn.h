@@ -21,6 +21,7 @@
 #include "loop.h"
 #include "offload.h"
 #include "policy.h"
+#include "splice.h"
 #include "stats.h"
 #include "tls.h"
 #include "upstream.h"
@@ -47,6 +48,7 @@ struct ht_workspace {
 	struct ht_view *view;	    /* what new connections and new requests get */
 	struct ht_loop loop;
 	struct ht_bufs bufs;
+	struct ht_pipes up_pipes, down_pipes;
 	struct ht_stats *stats;
 	struct ht_keyring *ring;
 	uint32_t ring_version;
@@ -110,7 +112,7 @@ enum ht_answer {
 /* A message on its way to the backend; after a short send exactly its rest must follow. */
 struct ht_piece {
 	enum ht_kind kind; /* HT_KIND_NONE = none is on its way */
-	const char *at;
+	const char *at;	   /* NULL = what is in conn.up */
 	size_t len;
 };
 
@@ -129,7 +131,7 @@ struct ht_exchange {
 	uint64_t body_size; /* of HT_BODY_CHUNKED, so far: there is a limit */
 	struct ht_http_chunked chunked;
 	struct ht_piece piece;
-	const char *data; /* of the chunk whose size line is on its way: it is next */
+	const char *data; /* of the chunk whose size line is on its way: it is next; as piece.at */
 	size_t data_len;
 	char line[24];
 	uint64_t tried;	   /* upstreams that failed, as bits */
@@ -137,19 +139,19 @@ struct ht_exchange {
 	unsigned attempts;
 	int minor;
 	bool head, idempotent, upgrade, ntlm;
-	bool interim;	    /* a 1xx came from the backend: it has begun to answer */
-	bool expecting;	    /* the client waits for a 100 before it sends its body */
-	bool body_sent;	    /* bytes of the body are with the backend: too late to try another */
-	bool body_complete; /* the client has sent all of it */
-	bool chunked_once;  /* a size line has been sent */
-	bool fresh;	    /* a pooled connection died under us: no other pooled one */
-	bool judged;	    /* by us: what stands in conn.head is what may pass */
-	bool canonical;	    /* rewritten after a refusal; there is no second time */
-	bool counted;	    /* its cookies are in the metrics */
-	bool timed_out;	    /* an upstream took too long to connect */
-	bool https;	    /* by our listener, or by the word of a trusted proxy */
-	bool exempt;	    /* no cookie of it is judged */
-	uint16_t stripped;  /* rules, as bits: their cookies were cut from the request */
+	bool interim;	      /* a 1xx came from the backend: it has begun to answer */
+	bool expecting;	      /* the client waits for a 100 before it sends its body */
+	bool body_sent;	      /* bytes of the body are with the backend: too late to try another */
+	bool body_complete;   /* the client has sent all of it */
+	bool chunked_once;    /* a size line has been sent */
+	bool fresh;	      /* a pooled connection died under us: no other pooled one */
+	bool judged;	      /* by us alone: what stands in conn.head is what may pass */
+	bool canonical;	      /* rewritten after a refusal; there is no second time */
+	bool counted;	      /* its cookies are in the metrics */
+	bool timed_out;	      /* an upstream took too long to connect */
+	bool https;	      /* by our listener, or by the word of a trusted proxy */
+	bool exempt;	      /* no cookie of it is judged */
+	struct ht_owed *owed; /* what the answer is to carry; ht_owed_free() */
 
 	/* the answer */
 	enum ht_answer answer;
@@ -160,6 +162,7 @@ struct ht_exchange {
 	uint32_t raw, raw_end; /* not yet processed bytes of the backend's, in conn.out */
 	bool partial;	       /* they are an incomplete head */
 	bool broken;	       /* its chunks made no sense: what was good of it still leaves */
+	bool owes_crlf;	       /* the last chunk that the client got lacks the CRLF behind it */
 	int status;
 	bool keep_alive;	 /* the client connection survives */
 	bool backend_keep_alive; /* the backend connection survives */
@@ -171,14 +174,24 @@ struct ht_exchange {
 	size_t nseen;
 	struct {
 		uint8_t rule, verdict;
-	} seen[HT_RULES_MAX];
+	} seen[HT_COOKIES_MAX];
 };
+
+/* A Set-Cookie of ours, unless the backend sets that cookie itself. */
+struct ht_owed {
+	struct ht_owed *next;
+	uint8_t rule;
+	bool token;	      /* a token signed anew; else it makes the client forget */
+	struct ht_str cookie; /* its name */
+	struct ht_str line;   /* both in this allocation */
+};
+void ht_owed_free(struct ht_owed **list);
 
 /* Who the client is to one site; made when the first request for the site comes. */
 struct ht_identity {
 	uint64_t serial; /* of the generation */
 	uint32_t site;
-	size_t nbinds, nrules;
+	size_t nbinds, nmemos;
 	struct ht_binding *bind;
 	struct ht_memo *memo;
 };
@@ -200,7 +213,7 @@ struct ht_conn {
 	enum ht_phase phase;
 	bool served;	   /* at least one exchange is behind it */
 	bool pinned;	   /* the backend connection is this client's alone (NTLM) */
-	bool shut;	   /* tunnel: our side towards the client is closed */
+	bool shut;	   /* our side towards the client is closed */
 	bool shut_backend; /* tunnel: and towards the backend */
 	bool cut;	   /* TLS: no goodbye, so that the client can tell */
 	bool verified;	   /* a client certificate was shown and verified */
@@ -216,12 +229,20 @@ struct ht_conn {
 	union ht_sockaddr client;
 	char peer_ip[INET6_ADDRSTRLEN], ip[INET6_ADDRSTRLEN];
 	char *subject; /* of the client certificate, or NULL */
+	/*
+	 * A trusted proxy passed the last request on: the connection and its certificate are the
+	 * proxy's, not the client's, and only its word says who the user is (NULL = it doesn't).
+	 */
+	bool relayed;
+	char *user;
 	const char *tls_version;
 	struct ht_identity *identity;
 	struct ht_backend *backend;
-	struct ht_buf in;   /* from the client */
-	struct ht_buf out;  /* to the client; behind it what the backend sent, unprocessed */
-	struct ht_buf head; /* the request head as it goes to the backend */
+	struct ht_buf in;    /* from the client */
+	struct ht_buf out;   /* to the client; behind it what the backend sent, unprocessed */
+	struct ht_buf head;  /* the request head as it goes to the backend */
+	struct ht_pipe up;   /* of a body, to the backend */
+	struct ht_pipe down; /* to the client, when `out` has left */
 	struct ht_buf log;
 	struct ht_log_copy *copy; /* in `log` */
 	size_t scanned;
@@ -240,7 +261,16 @@ void ht_conn_run(struct ht_conn *c);
 /* Reads into c->in, which is taken if need be: bytes, 0 at the end, -EAGAIN, -errno. */
 ssize_t ht_conn_read(struct ht_conn *c);
 
-/* Writes what c->out holds. True when nothing is left of it; false also when c is gone. */
+/* The same into c->up, which is empty: as ht_pipe_fill(). */
+ssize_t ht_conn_read_pipe(struct ht_conn *c, size_t want);
+
+/* Does the client's socket take a body from a pipe now? */
+bool ht_conn_takes_pipe(const struct ht_conn *c);
+
+/* What is still to leave towards the client. */
+size_t ht_conn_unsent(const struct ht_conn *c);
+
+/* Writes it. True when nothing is left of it; false also when c is gone. */
 bool ht_conn_flush(struct ht_conn *c);
 
 /* The only way from one phase to another. */
@@ -277,15 +307,26 @@ void ht_conn_set_peer(struct ht_conn *c, const struct sockaddr *peer, socklen_t 
 /* What goes on to the backend of what a trusted proxy said. Points into the request. */
 struct ht_hop {
 	bool append; /* its X-Forwarded-For and Forwarded stay */
-	struct ht_str host;
+	struct ht_str host, user;
 };
-/* Sets the request's client, its id and x.https, as far as the peer is trusted to say. */
+/* Sets the request's client, its user, its id and x.https, as far as the peer is trusted to say. */
 void ht_edge_believe(struct ht_conn *c, struct ht_hop *ret);
 
 /* Is the request exempt from judgement? */
 bool ht_edge_exempts(const struct ht_site_config *s, const struct ht_http_request *r);
 /* Answers with a 308 to the same under https. */
 void ht_edge_redirect(struct ht_conn *c);
+
+/* ---- conn_identity.c ---- */
+
+/*
+ * What the client is to the site of the request, in c->identity: made again when a request for another
+ * site, by another client or user, or of another generation comes. -ENOMEM.
+ */
+int ht_conn_identify(struct ht_conn *c);
+
+/* That client to the policy, now. */
+struct ht_policy_client ht_conn_policy_client(const struct ht_conn *c);
 
 /* ---- conn_request.c ---- */
 

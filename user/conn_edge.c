@@ -108,6 +108,22 @@ static size_t all_fields(const struct ht_http_request *r, uint8_t id, struct ht_
 	return n;
 }
 
+static bool has_field(const struct ht_http_request *r, uint8_t id)
+{
+	for (size_t i = 0; i < r->nfields; i++) {
+		if (r->fields[i].id == id)
+			return true;
+	}
+	return false;
+}
+
+/* Did a proxy pass it on? By what it says of whom it had the request from. */
+static bool is_relayed(const struct ht_http_request *r)
+{
+	return has_field(r, HT_HTTP_X_FORWARDED_FOR) || has_field(r, HT_HTTP_FORWARDED) ||
+	       has_field(r, HT_HTTP_X_FORWARDED_USER);
+}
+
 static bool is_made_of(struct ht_str s, const char *also)
 {
 	for (size_t i = 0; i < s.len; i++) {
@@ -133,19 +149,36 @@ static void address_text(const struct sockaddr *a, char *ret)
 		inet_ntop(AF_INET6, six, ret, INET6_ADDRSTRLEN);
 }
 
-static void edge_set_client(struct ht_conn *c, const struct sockaddr *a, const char *ip)
+/* Somebody else speaks on this connection from now on. */
+static void edge_forget(struct ht_conn *c)
 {
 	/* nor is a backend that knows its client by the connection (NTLM) for the next one */
 	if (c->pinned) {
 		c->pinned = false;
 		ht_conn_leave_backend(c, false);
 	}
-	memcpy(&c->client, a, sizeof(c->client));
-	memcpy(c->ip, ip, sizeof(c->ip));
 	/* bindings and what the gate remembers of this connection are another client's */
 	free(c->identity);
 	c->identity = NULL;
 	c->id = ++c->ws->next_id;
+}
+
+static void edge_set_client(struct ht_conn *c, const struct sockaddr *a, const char *ip)
+{
+	edge_forget(c);
+	memcpy(&c->client, a, sizeof(c->client));
+	memcpy(c->ip, ip, sizeof(c->ip));
+}
+
+/* A name that can't be kept is none: such a request has no user. */
+static void edge_set_user(struct ht_conn *c, bool relayed, struct ht_str user)
+{
+	if (c->relayed == relayed && ht_str_eq(HT_STR(c->user ? c->user : ""), user))
+		return;
+	edge_forget(c);
+	c->relayed = relayed;
+	free(c->user);
+	c->user = user.len ? strndup(user.p, user.len) : NULL;
 }
 
 void ht_conn_set_peer(struct ht_conn *c, const struct sockaddr *peer, socklen_t len)
@@ -196,9 +229,14 @@ void ht_edge_believe(struct ht_conn *c, struct ht_hop *ret)
 	if (!config->ntrusted || !ht_prefix_match(config->trusted, config->ntrusted, &peer)) {
 		if (strcmp(c->ip, c->peer_ip)) /* it was, before a reload */
 			edge_set_client(c, &c->peer.sa, c->peer_ip);
+		edge_set_user(c, false, HT_STR(""));
 		return;
 	}
 	ret->append = edge_client(c, config, &peer);
+	ret->user = only_field(r, HT_HTTP_X_FORWARDED_USER);
+	if (ret->user.len > HT_USER_MAX)
+		ret->user = HT_STR("");
+	edge_set_user(c, is_relayed(r), ret->user);
 	proto = only_field(r, HT_HTTP_X_FORWARDED_PROTO);
 	if (ht_http_name_eq(proto, "https"))
 		x->https = true;

@@ -72,6 +72,7 @@ static void request_note(struct ht_conn *c)
 	const struct ht_http_request *r = &c->ws->request;
 	struct ht_exchange *x = &c->x;
 
+	ht_owed_free(&x->owed);
 	*x = (struct ht_exchange){
 		.started_us = c->ws->loop.now_us,
 		.bytes_in = r->head_len,
@@ -87,36 +88,6 @@ static void request_note(struct ht_conn *c)
 		.keep_alive = r->keep_alive,
 	};
 	request_id(c->ws, x->request_id);
-}
-
-/* What the client is to this site. Kept until a request for another site comes. */
-static int request_identify(struct ht_conn *c)
-{
-	const struct ht_policy_site *p = c->x.policy;
-	const struct ht_client client = {
-		.x509_subject = HT_STR(c->subject ? c->subject : ""),
-	};
-	struct ht_identity *id = c->identity;
-	struct ht_client who = client;
-
-	if (id && id->serial == c->view->gateway->serial && id->site == c->x.site_index)
-		return 0;
-	free(id);
-	c->identity = NULL;
-	id = calloc(1, sizeof(*id) + p->nbinds * sizeof(*id->bind) + p->nrules * sizeof(*id->memo));
-	if (!id)
-		return -ENOMEM;
-	id->serial = c->view->gateway->serial;
-	id->site = c->x.site_index;
-	id->nbinds = p->nbinds;
-	id->nrules = p->nrules;
-	id->bind = (struct ht_binding *)(id + 1);
-	id->memo = (struct ht_memo *)(id->bind + p->nbinds);
-	memcpy(&who.addr, &c->client, sizeof(c->client));
-	for (size_t i = 0; i < p->nbinds; i++)
-		ht_binding_make(p->bind[i].binds, p->bind[i].nbinds, &who, &id->bind[i]);
-	c->identity = id;
-	return 0;
 }
 
 /* A site may refuse clients that cannot give what it binds to. */
@@ -150,7 +121,7 @@ static bool request_route(struct ht_conn *c)
 		ht_edge_redirect(c);
 		return false;
 	}
-	if (request_identify(c)) {
+	if (ht_conn_identify(c)) {
 		ht_conn_error(c, 503, "out of memory");
 		return false;
 	}
@@ -178,6 +149,7 @@ static bool request_write(struct ht_conn *c, const struct ht_hop *hop)
 		.client_ip = HT_STR(c->ip),
 		.proxy_ip = HT_STR(hop->append ? c->peer_ip : ""),
 		.host = hop->host,
+		.user = hop->user,
 		.proto = c->x.https ? "https" : "http",
 		.request_id = HT_STR(c->x.request_id),
 		.client_cert = l->tls && l->tls->client_cert != HT_CLIENT_CERT_NONE,
@@ -388,6 +360,8 @@ void ht_request_lost(struct ht_conn *c, int err)
 	if (!b->reused && !sent) {
 		ht_backend_blame(b, err);
 		x->tried |= 1ULL << (b->upstream - b->set->upstream);
+	} else if (!b->reused && x->upload == HT_UPLOAD_DONE) {
+		ht_backend_unanswered(b, 0, strerror(-err));
 	}
 	x->fresh |= b->reused;
 	x->backend_eof = false;
@@ -414,36 +388,87 @@ static void request_push(struct ht_workspace *ws)
 	}
 }
 
+/* What the answer is to carry. Without memory the client keeps what it has. */
+static void request_owe(struct ht_conn *c, size_t rule, bool token, struct ht_str cookie,
+			struct ht_str line)
+{
+	struct ht_owed *o = malloc(sizeof(*o) + cookie.len + line.len);
+	char *text = (char *)(o + 1);
+
+	if (!o)
+		return;
+	memcpy(text, cookie.p, cookie.len);
+	memcpy(text + cookie.len, line.p, line.len);
+	*o = (struct ht_owed){
+		.next = c->x.owed,
+		.rule = (uint8_t)rule,
+		.token = token,
+		.cookie = {text, cookie.len},
+		.line = {text + cookie.len, line.len},
+	};
+	c->x.owed = o;
+}
+
+static void request_owe_tokens(struct ht_conn *c)
+{
+	const struct ht_judgement *j = &c->ws->judgement;
+
+	for (size_t i = 0; i < j->nreissues; i++)
+		request_owe(c, j->reissue[i].rule, true, j->reissue[i].name, j->reissue[i].line);
+}
+
+/* expire-stripped: the client forgets what it sent in vain, the token with the cookie. */
+static void request_owe_expiry(struct ht_conn *c, size_t rule, struct ht_str cookie)
+{
+	const struct ht_rule_config *r = c->x.policy->rules[rule];
+	struct ht_str names[2] = {cookie, {NULL, 0}};
+	char sibling[512], line[1024];
+
+	if (!r->expire_stripped ||
+	    ht_policy_sibling(r, cookie, sibling, sizeof(sibling), &names[1].len))
+		return;
+	names[1].p = sibling;
+	for (size_t i = HT_ARRAY_SIZE(names); i-- > 0;) {
+		struct ht_str l = {line, 0};
+
+		if (!ht_policy_expire(names[i], !c->x.https, line, sizeof(line), &l.len))
+			request_owe(c, rule, false, cookie, l);
+	}
+}
+
 /*
  * Why was this user logged out? One line for each cookie that went, and not one left out: whoever
  * sends forged cookies in masses fills the log with his address. Never a value.
  */
-static void request_audit(struct ht_conn *c, enum ht_where where, size_t rule,
+static void request_audit(struct ht_conn *c, enum ht_where where, size_t rule, struct ht_str cookie,
 			  enum ht_cookie_verdict verdict, enum ht_cookie_action action)
 {
 	const struct ht_rule_config *r = c->x.policy->rules[rule];
 	bool twin = action == HT_ACTION_PASS && verdict == HT_COOKIE_DUPLICATE;
+	char name[HT_NAME_MAX + 1];
 
-	if (action != HT_ACTION_STRIP && action != HT_ACTION_REPORT && !twin)
+	if (action == HT_ACTION_PASS && !twin)
 		return;
 	ht_log(LOG_INFO,
 	       "msg=\"cookie %s\" request_id=%s site=%s cookie=%s reason=%s source=%s client=%s%s",
-	       r->mode == HT_MODE_REPORT ? "would be stripped" : "stripped", c->x.request_id,
-	       c->x.site->hosts[0], r->name, ht_cookie_verdict_name(verdict),
-	       where == HT_WHERE_KERNEL ? "kernel" : "user", c->ip[0] ? c->ip : "unix",
-	       twin ? " session=kept" : "");
+	       action == HT_ACTION_GRACE   ? "let through unsigned"
+	       : r->mode == HT_MODE_REPORT ? "would be stripped"
+					   : "stripped",
+	       c->x.request_id, c->x.site->hosts[0], ht_log_word(cookie, name, sizeof(name)),
+	       ht_cookie_verdict_name(verdict), where == HT_WHERE_KERNEL ? "kernel" : "user",
+	       c->ip[0] ? c->ip : "unix", twin ? " session=kept" : "");
 }
 
-static void request_saw(struct ht_conn *c, enum ht_where where, size_t rule,
+static void request_saw(struct ht_conn *c, enum ht_where where, size_t rule, struct ht_str cookie,
 			enum ht_cookie_verdict verdict, enum ht_cookie_action action)
 {
 	struct ht_exchange *x = &c->x;
 
-	request_audit(c, where, rule, verdict, action);
+	request_audit(c, where, rule, cookie, verdict, action);
 	if (action == HT_ACTION_STRIP)
-		x->stripped |= (uint16_t)(1U << rule);
+		request_owe_expiry(c, rule, cookie);
 	ht_stats_inc(c->ws->stats->verdicts[where][verdict][action], 1);
-	if (x->nseen < HT_RULES_MAX) {
+	if (x->nseen < HT_ARRAY_SIZE(x->seen)) {
 		x->seen[x->nseen].rule = (uint8_t)rule;
 		x->seen[x->nseen++].verdict = (uint8_t)verdict;
 	}
@@ -454,20 +479,34 @@ static void request_count_judgement(struct ht_conn *c)
 	const struct ht_judgement *j = &c->ws->judgement;
 
 	for (size_t i = 0; i < j->ncookies; i++)
-		request_saw(c, HT_WHERE_USER, j->cookie[i].rule, j->cookie[i].verdict,
-			    j->cookie[i].action);
+		request_saw(c, HT_WHERE_USER, j->cookie[i].rule, j->cookie[i].name,
+			    j->cookie[i].verdict, j->cookie[i].action);
+	request_owe_tokens(c);
 }
 
-static int request_judge_head(struct ht_conn *c, uint16_t only)
+static const struct ht_policy_site *request_policy(const struct ht_conn *c)
 {
 	static const struct ht_policy_site no_rules; /* for what is exempt */
+
+	return c->x.exempt ? &no_rules : c->x.policy;
+}
+
+/* Has the kernel the last word on this backend connection? */
+static bool request_is_gated(const struct ht_conn *c)
+{
+	return c->backend && c->backend->gate.slot;
+}
+
+static int request_judge_head(struct ht_conn *c, uint32_t only)
+{
 	struct ht_workspace *ws = c->ws;
 	const struct ht_gateway *g = ws->gateway;
-	const struct ht_policy_client client = {c->identity->bind};
+	const struct ht_policy_client client = ht_conn_policy_client(c);
 	size_t len = ht_buf_len(&c->head);
-	int reason = ht_policy_judge(c->x.exempt ? &no_rules : c->x.policy, ht_workspace_ring(ws),
-				     ht_offload_on(g->offload) ? ht_offload_keys(g->offload) : NULL,
-				     &client, &ws->head, c->head.data, &len, only, &ws->judgement);
+	const bool gated = request_is_gated(c);
+	int reason = ht_policy_judge(request_policy(c), ht_workspace_ring(ws),
+				     gated ? ht_offload_keys(g->offload) : NULL, &client, &ws->head,
+				     c->head.data, &len, only, &ws->judgement);
 
 	c->head.end = (uint32_t)len;
 	return reason;
@@ -499,30 +538,47 @@ static int request_judge(struct ht_conn *c)
 	}
 	if (!c->x.counted)
 		request_count_judgement(c);
-	c->x.counted = c->x.judged = true;
+	c->x.counted = true;
+	c->x.judged = !request_is_gated(c); /* else what stands there is for the gate to finish */
 	request_push(c->ws);
 	return 0;
 }
 
-static void request_count_bits(struct ht_conn *c, uint16_t bits, enum ht_cookie_verdict verdict,
-			       enum ht_cookie_action action)
+/* Their names are not worth looking for: nothing happens to them. */
+static void request_count_hits(struct ht_conn *c, const struct ht_gate_answer *a)
 {
-	for (size_t i = 0; bits; i++, bits >>= 1) {
-		bool report = c->x.policy->rules[i]->mode == HT_MODE_REPORT;
-
+	for (uint32_t i = 0, bits = a->hit; bits; i++, bits >>= 1) {
 		if (bits & 1)
-			request_saw(c, HT_WHERE_KERNEL, i, verdict,
-				    report && action == HT_ACTION_STRIP ? HT_ACTION_REPORT
-									: action);
+			request_saw(c, HT_WHERE_KERNEL, a->rule[i % HT_MEMOS],
+				    (struct ht_str){"", 0}, HT_COOKIE_HIT, HT_ACTION_PASS);
+	}
+}
+
+/* What was cut or would be: the head as it was sent tells the names. */
+static void request_count_cut(struct ht_conn *c, uint32_t bits, enum ht_cookie_verdict verdict)
+{
+	const struct ht_policy_site *p = c->x.policy;
+	const struct ht_judgement *j = &c->ws->judgement;
+
+	if (!bits)
+		return;
+	ht_policy_name(p, &c->ws->head, c->head.data, ht_buf_len(&c->head), bits,
+		       &c->ws->judgement);
+	for (size_t i = 0; i < j->ncookies; i++) {
+		size_t rule = j->cookie[i].rule;
+
+		request_saw(c, HT_WHERE_KERNEL, rule, j->cookie[i].name, verdict,
+			    p->rules[rule]->mode == HT_MODE_REPORT ? HT_ACTION_REPORT
+								   : HT_ACTION_STRIP);
 	}
 }
 
 /* The kernel has judged; what it left open for the record is judged now, after the fact. */
 static void request_count_answer(struct ht_conn *c, const struct ht_gate_answer *a)
 {
-	request_count_bits(c, a->hit, HT_COOKIE_HIT, HT_ACTION_PASS);
-	request_count_bits(c, a->forged, HT_COOKIE_FORGED, HT_ACTION_STRIP);
-	request_count_bits(c, a->missing, HT_COOKIE_MISSING, HT_ACTION_STRIP);
+	request_count_hits(c, a);
+	request_count_cut(c, a->forged, HT_COOKIE_FORGED);
+	request_count_cut(c, a->missing, HT_COOKIE_MISSING);
 	if (!a->unknown || request_judge_head(c, a->unknown))
 		return;
 	request_count_judgement(c);
@@ -537,7 +593,7 @@ static int request_send_once(struct ht_conn *c, struct ht_gate_answer *ret)
 				    : c->view->gateway->places[x->site_index],
 		.bind = c->identity->bind,
 		.nbinds = c->identity->nbinds,
-		.nrules = c->identity->nrules,
+		.nmemos = c->identity->nmemos,
 		.memo = c->identity->memo,
 		.client = (const void *)(uintptr_t)c->id,
 		/* without a body at hand there is nothing to wait for (Expect, slow clients) */
@@ -612,14 +668,12 @@ static bool request_read_body(struct ht_conn *c)
 	return false;
 }
 
-static void piece_of_length(struct ht_conn *c)
+/* `at`: as piece.at. */
+static void piece_of_length(struct ht_conn *c, const char *at, size_t n)
 {
 	struct ht_exchange *x = &c->x;
-	size_t n = HT_MIN(ht_buf_len(&c->in), (size_t)HT_PIECE_MAX);
 
-	n = (size_t)HT_MIN((uint64_t)n, x->body_left);
-	x->piece = (struct ht_piece){HT_KIND_BODY, ht_buf_at(&c->in), n};
-	c->in.start += (uint32_t)n;
+	x->piece = (struct ht_piece){HT_KIND_BODY, at, n};
 	x->body_left -= n;
 	x->bytes_in += n;
 	x->body_complete = !x->body_left;
@@ -660,22 +714,69 @@ static int decode_chunks(struct ht_conn *c, const char **ret_data, size_t *ret_l
 	return 0;
 }
 
-static void piece_of_chunks(struct ht_conn *c)
+/* The line of a chunk of ours, whose data is at `at` (as piece.at) and goes next. */
+static void piece_of_chunk(struct ht_conn *c, const char *at, size_t n)
 {
 	uint64_t limit = c->view->gateway->config->limits.body;
 	struct ht_exchange *x = &c->x;
 
-	if (decode_chunks(c, &x->data, &x->data_len)) {
-		ht_stats_inc(c->ws->stats->malformed, 1);
-		ht_conn_error(c, 400, "bad chunked body");
-		return;
-	}
-	x->body_size += x->data_len;
-	x->bytes_in += x->data_len;
+	x->data = at;
+	x->data_len = n;
+	x->body_size += n;
+	x->bytes_in += n;
 	if (limit && x->body_size > limit)
 		ht_conn_error(c, 413, "request body too large");
-	else if (x->data_len || x->body_complete)
-		piece_line(x, x->data_len);
+	else if (n || x->body_complete)
+		piece_line(x, n);
+}
+
+/* What is in the input. */
+static void piece_of_input(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	const char *at = ht_buf_at(&c->in);
+	size_t n = HT_MIN(ht_buf_len(&c->in), (size_t)HT_PIECE_MAX);
+
+	if (x->body == HT_BODY_LENGTH) {
+		n = (size_t)HT_MIN((uint64_t)n, x->body_left);
+		c->in.start += (uint32_t)n;
+		piece_of_length(c, at, n);
+	} else if (!decode_chunks(c, &at, &n)) {
+		piece_of_chunk(c, at, n);
+	} else {
+		ht_stats_inc(c->ws->stats->malformed, 1);
+		ht_conn_error(c, 400, "bad chunked body");
+	}
+}
+
+/*
+ * Past our memory where much of the body is still to come. False: that is not so, or nothing comes
+ * this way; then the ordinary one tells why.
+ */
+static bool piece_of_pipe(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	bool chunked = x->body == HT_BODY_CHUNKED;
+	uint64_t left = chunked ? ht_http_chunk_left(&x->chunked) : x->body_left;
+	ssize_t n;
+
+	if (left < HT_SPLICE_MIN || c->backend->tls.ssl)
+		return false;
+	n = ht_conn_read_pipe(c, (size_t)HT_MIN(left, (uint64_t)HT_PIECE_MAX));
+	if (n < 0 && n != -EAGAIN) {
+		ht_conn_close(c, true);
+		return true;
+	}
+	if (n <= 0)
+		return false;
+	x->expecting = false;
+	if (chunked) {
+		ht_http_chunk_took(&x->chunked, (uint64_t)n);
+		piece_of_chunk(c, NULL, (size_t)n);
+	} else {
+		piece_of_length(c, NULL, (size_t)n);
+	}
+	return true;
 }
 
 /* Prepares the next message of the body. True if something happened. */
@@ -687,13 +788,14 @@ static bool request_next_piece(struct ht_conn *c)
 		piece_line(x, 0);
 		return true;
 	}
-	if (!ht_buf_len(&c->in) && !request_read_body(c))
-		return c->phase != HT_PHASE_EXCHANGE || x->answer == HT_ANSWER_DONE;
+	if (!ht_buf_len(&c->in)) {
+		if (piece_of_pipe(c))
+			return true;
+		if (!request_read_body(c))
+			return c->phase != HT_PHASE_EXCHANGE || x->answer == HT_ANSWER_DONE;
+	}
 	x->expecting = false; /* it did not wait, or not any longer */
-	if (x->body == HT_BODY_LENGTH)
-		piece_of_length(c);
-	else
-		piece_of_chunks(c);
+	piece_of_input(c);
 	return true;
 }
 
@@ -708,6 +810,8 @@ static ssize_t piece_send(struct ht_conn *c)
 	case HT_KIND_END:
 		return ht_gate_send_end(gate, p->at, p->len);
 	default:
+		if (!p->at)
+			return ht_gate_splice_body(gate, &c->up);
 		return ht_gate_send_body(gate, p->at, p->len,
 					 ht_buf_len(&c->in) > 0 && !c->x.body_complete);
 	}
@@ -723,7 +827,10 @@ static void piece_sent(struct ht_conn *c)
 		x->piece = (struct ht_piece){HT_KIND_BODY, x->data, x->data_len};
 	else if (kind == HT_KIND_END || (x->body == HT_BODY_LENGTH && x->body_complete))
 		x->upload = HT_UPLOAD_DONE;
-	if (x->piece.kind == HT_KIND_NONE && !ht_buf_len(&c->in))
+	if (x->piece.kind != HT_KIND_NONE)
+		return;
+	ht_pipe_give(&c->ws->up_pipes, &c->up);
+	if (!ht_buf_len(&c->in))
 		ht_buf_give(&c->ws->bufs, &c->in);
 }
 
@@ -761,7 +868,8 @@ static bool request_send_piece(struct ht_conn *c)
 		return true;
 	}
 	c->x.body_sent = true;
-	p->at += n;
+	if (p->at)
+		p->at += n;
 	p->len -= (size_t)n;
 	if (p->len)
 		c->backend->source.writable = false;

@@ -44,7 +44,7 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 {
 	struct ht_workspace *ws = c->ws;
 	const struct ht_gateway *g = ws->gateway;
-	const struct ht_policy_client client = {c->identity->bind};
+	const struct ht_policy_client client = ht_conn_policy_client(c);
 	struct ht_set_cookie cookie;
 	struct ht_push push;
 	char *line = ws->arena + a->used;
@@ -100,7 +100,7 @@ _printf_(3, 4) static void response_add(struct ht_workspace *ws, struct addition
 	a->used += (size_t)n;
 }
 
-static bool response_sets(const struct ht_workspace *ws, const char *cookie)
+static bool response_sets(const struct ht_workspace *ws, struct ht_str cookie)
 {
 	struct ht_set_cookie set;
 
@@ -108,38 +108,29 @@ static bool response_sets(const struct ht_workspace *ws, const char *cookie)
 		if (ws->response.fields[i].id != HT_HTTP_SET_COOKIE)
 			continue;
 		ht_set_cookie_parse(ws->response.fields[i].value, ws->loop.now_s, &set);
-		if (ht_str_eq(set.name, HT_STR(cookie)))
+		if (ht_str_eq(set.name, cookie))
 			return true;
 	}
 	return false;
 }
 
-/*
- * expire-stripped: the client forgets what it sent in vain, unless the backend gives it a new one.
- * With the seed's attributes; only Secure, which over plain HTTP would make it void, stays away
- * there unless the name demands it.
- */
-static void response_expire(struct ht_conn *c, struct additions *a)
+/* What the request's judgement left for the client, unless the backend gives it something new. */
+static void response_pay(struct ht_conn *c, struct additions *a)
 {
-	const struct ht_policy_site *p = c->x.policy;
+	struct ht_workspace *ws = c->ws;
 
-	if (c->ws->response.status < 200)
+	if (ws->response.status < 200)
 		return;
-	for (size_t i = 0; i < p->nrules; i++) {
-		const struct ht_rule_config *r = p->rules[i];
-		const char *const names[] = {r->name, r->sibling};
-
-		if (!r->expire_stripped || !(c->x.stripped >> i & 1) ||
-		    response_sets(c->ws, r->name))
+	for (const struct ht_owed *o = c->x.owed; o; o = o->next) {
+		if (response_sets(ws, o->cookie))
 			continue;
-		for (size_t j = 0; j < HT_ARRAY_SIZE(names); j++)
-			response_add(c->ws, a,
-				     "Set-Cookie: %s=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; "
-				     "Max-Age=0; HttpOnly%s; Path=/",
-				     names[j],
-				     c->x.https || !strncmp(names[j], "__", 2) ? "; Secure" : "");
+		response_add(ws, a, HT_STR_FMT, HT_STR_ARG(o->line));
 		a->private = true;
+		if (o->token)
+			ht_stats_inc(
+				ws->stats->signed_cookies[c->x.policy->rules[o->rule]->profile], 1);
 	}
+	ht_owed_free(&c->x.owed);
 }
 
 static void response_hsts(struct ht_conn *c, struct additions *a)
@@ -183,7 +174,7 @@ static int response_sign(struct ht_conn *c, struct ht_http_reply *reply)
 			return -502;
 		sign_field(c, i, &a);
 	}
-	response_expire(c, &a);
+	response_pay(c, &a);
 	response_hsts(c, &a);
 	response_affinity(c, &a);
 	reply->extras = ws->extras;
@@ -281,14 +272,15 @@ static void response_chunk(struct ht_conn *c, uint32_t *from, uint32_t *to)
 	int len;
 
 	if (n) {
-		len = ht_http_chunk_line(n, true, line);
+		len = ht_http_chunk_line(n, !c->x.owes_crlf, line);
 		*from -= (uint32_t)len;
 		memcpy(data + *from, line, (size_t)len);
 		memcpy(data + *to, "\r\n", 2);
 		*to += 2;
+		c->x.owes_crlf = false;
 	}
 	if (c->x.answer == HT_ANSWER_DONE) {
-		len = ht_http_chunk_line(0, true, line);
+		len = ht_http_chunk_line(0, !c->x.owes_crlf, line);
 		memcpy(data + *to, line, (size_t)len);
 		*to += (uint32_t)len;
 	}
@@ -331,6 +323,14 @@ static void response_log_bad(struct ht_conn *c, const char *why)
 {
 	ht_log_limited(LOG_WARNING, "msg=\"bad response\" upstream=%s reason=\"%s\"", c->x.upstream,
 		       why);
+}
+
+/* What came is no answer at all. */
+static void response_invalid(struct ht_conn *c, const char *why)
+{
+	ht_backend_unanswered(c->backend, 0, why);
+	response_log_bad(c, why);
+	ht_conn_error(c, 502, "bad response");
 }
 
 /* How the body goes to the client, given how it comes. */
@@ -444,17 +444,19 @@ static bool response_head(struct ht_conn *c)
 
 	if (!r)
 		return false;
-	err = r < 0 ? r : 0;
-	if (!err) {
-		x->scanned = 0;
-		x->raw += (uint32_t)ws->response.head_len;
-		if (ws->response.status == 101)
-			err = response_switch(c);
-		else if (ws->response.status < 200)
-			err = response_interim(c);
-		else
-			err = response_final(c);
+	if (r < 0) {
+		response_invalid(c, why);
+		return true;
 	}
+	ht_backend_answered(c->backend);
+	x->scanned = 0;
+	x->raw += (uint32_t)ws->response.head_len;
+	if (ws->response.status == 101)
+		err = response_switch(c);
+	else if (ws->response.status < 200)
+		err = response_interim(c);
+	else
+		err = response_final(c);
 	if (err) {
 		response_log_bad(c, why);
 		ht_conn_error(c, 502, "bad response");
@@ -501,8 +503,7 @@ static void response_ended(struct ht_conn *c, int err)
 		if (x->raw == x->raw_end) {
 			ht_request_lost(c, err ? err : -ECONNRESET);
 		} else {
-			response_log_bad(c, "head incomplete");
-			ht_conn_error(c, 502, "bad response");
+			response_invalid(c, "head incomplete");
 		}
 		return;
 	}
@@ -535,11 +536,73 @@ static int response_room(struct ht_conn *c, uint32_t *ret)
 	return 0;
 }
 
+/* ---- past our memory ---- */
+
+/* What may go by a pipe: bytes of the body that certainly come next, if they are many. */
+static size_t response_to_splice(const struct ht_conn *c)
+{
+	const struct ht_exchange *x = &c->x;
+	uint64_t left = 0;
+
+	if (x->answer != HT_ANSWER_BODY || x->raw != x->raw_end || c->backend->tls.ssl)
+		return 0;
+	if (x->answer_body == HT_BODY_LENGTH)
+		left = x->answer_left;
+	else if (x->answer_body == HT_BODY_CHUNKED)
+		left = ht_http_chunk_left(&x->answer_chunked);
+	else if (x->bytes_out >= HT_SPLICE_MIN) /* who has sent much may send more */
+		left = HT_SPLICE_MAX;
+	if (left < HT_SPLICE_MIN || !ht_conn_takes_pipe(c))
+		return 0;
+	return (size_t)HT_MIN(left, (uint64_t)HT_SPLICE_MAX);
+}
+
+/* The line in front of what is in the pipe. The CRLF behind it goes with the next line. */
+static void response_chunk_line(struct ht_conn *c)
+{
+	struct ht_exchange *x = &c->x;
+	struct ht_buf *out = &c->out;
+
+	out->start = out->end = HT_FRONT;
+	out->end += (uint32_t)ht_http_chunk_line(c->down.len, !x->owes_crlf, out->data + HT_FRONT);
+	x->owes_crlf = true;
+}
+
+/* Fills the pipe with what comes next of the body. As ht_pipe_fill(). */
+static ssize_t response_splice(struct ht_conn *c, size_t want)
+{
+	struct ht_exchange *x = &c->x;
+	struct ht_source *s = &c->backend->source;
+	ssize_t n;
+
+	n = ht_pipe_fill(&c->ws->down_pipes, &c->down, s->fd, want, false);
+	if (n == -EAGAIN)
+		s->readable = false;
+	if (n <= 0)
+		return n;
+	if (x->reply_body == HT_BODY_CHUNKED)
+		response_chunk_line(c);
+	if (x->answer_body == HT_BODY_CHUNKED)
+		ht_http_chunk_took(&x->answer_chunked, (uint64_t)n);
+	else if (x->answer_body == HT_BODY_LENGTH)
+		x->answer_left -= (uint64_t)n;
+	if (x->answer_body == HT_BODY_LENGTH && !x->answer_left) {
+		/* nothing tells whether that was all there is, and who says too much is not pooled */
+		ht_backend_alive(c->backend);
+		x->answer = HT_ANSWER_DONE;
+		response_done(c);
+	}
+	return n;
+}
+
+/* ---- receiving, continued ---- */
+
 /* Reads from the backend. True if something happened. */
 static bool response_receive(struct ht_conn *c)
 {
 	struct ht_exchange *x = &c->x;
 	uint32_t room;
+	size_t want;
 	ssize_t n;
 
 	if (!c->backend || x->upload < HT_UPLOAD_BODY || !ht_backend_readable(c->backend))
@@ -549,11 +612,16 @@ static bool response_receive(struct ht_conn *c)
 		return true;
 	}
 	if (!room) {
-		response_log_bad(c, "head too large");
-		ht_conn_error(c, 502, "bad response");
+		response_invalid(c, "head too large");
 		return true;
 	}
-	n = ht_backend_recv(c->backend, c->out.data + x->raw_end, room);
+	want = response_to_splice(c);
+	n = want ? response_splice(c, want) : 0;
+	if (n > 0)
+		return true;
+	/* what does not go by a pipe goes this way, or tells why it doesn't */
+	if (!n)
+		n = ht_backend_recv(c->backend, c->out.data + x->raw_end, room);
 	if (n == -EAGAIN) {
 		if (x->raw == x->raw_end)
 			ht_buf_give(&c->ws->bufs, &c->out);
@@ -569,11 +637,11 @@ static bool response_receive(struct ht_conn *c)
 
 bool ht_response_pump(struct ht_conn *c)
 {
-	size_t before = ht_buf_len(&c->out);
+	size_t before = ht_conn_unsent(c);
 	struct ht_exchange *x = &c->x;
 
 	if (before && !ht_conn_flush(c))
-		return c->phase == HT_PHASE_CLOSED || ht_buf_len(&c->out) < before;
+		return c->phase == HT_PHASE_CLOSED || ht_conn_unsent(c) < before;
 	if (x->answer == HT_ANSWER_DONE) {
 		ht_conn_finish(c);
 		return true;

@@ -59,6 +59,7 @@ static json_t *gate_tree(const struct ht_ctl_daemon *d, const uint64_t n[HT_COUN
 	json_object_set_new(gate, "misses", number(n[HT_COUNT_MISS]));
 	json_object_set_new(gate, "admitted", number(n[HT_COUNT_ADMITTED]));
 	json_object_set_new(gate, "not_admitted", number(n[HT_COUNT_NOT_ADMITTED]));
+	json_object_set_new(gate, "slots_used", number(ht_offload_slots_used(d->offload)));
 	return gate;
 }
 
@@ -162,9 +163,12 @@ static json_t *counters_tree(const struct ht_stats *s)
 		{"sign_sibling", &s->sign_sibling},
 		{"backend_connects", &s->backend_connects},
 		{"backend_failures", &s->backend_failures},
+		{"backend_unanswered", &s->backend_unanswered},
 		{"backend_retries", &s->backend_retries},
 		{"bytes_in", &s->bytes_in},
 		{"bytes_out", &s->bytes_out},
+		{"spliced_in", &s->spliced_in},
+		{"spliced_out", &s->spliced_out},
 	};
 	json_t *counters = json_object();
 

@@ -5,6 +5,8 @@
  */
 #include "gateway.h"
 
+#include <time.h>
+
 /* An entry of the map `policy`. */
 struct ht_place {
 	size_t users; /* sites of living generations */
@@ -138,14 +140,20 @@ static bool site_needs_subject(void *arg, struct ht_str sni)
 static int load_policies(struct ht_gateway *g, struct ht_diag *diag)
 {
 	const struct ht_config *c = g->config;
+	struct ht_policy_time now;
+	struct timespec boot;
 	int err = 0;
 
 	g->policies = calloc(c->nsites ? c->nsites : 1, sizeof(*g->policies));
 	g->places = calloc(c->nsites ? c->nsites : 1, sizeof(*g->places));
 	if (!g->policies || !g->places)
 		return -ENOMEM;
-	for (size_t i = 0; !err && i < c->nsites; i++)
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	now = (struct ht_policy_time){(uint64_t)time(NULL), (uint64_t)boot.tv_sec * 1000000000};
+	for (size_t i = 0; !err && i < c->nsites; i++) {
 		err = ht_policy_compile(c, &c->sites[i], &g->policies[i], diag);
+		ht_policy_set_time(&g->policies[i], &now);
+	}
 	return err;
 }
 
@@ -235,6 +243,21 @@ static int load_keys(struct ht_gateway *g, struct ht_config *config, struct ht_k
 	return err;
 }
 
+static int load_geoip(struct ht_gateway *g, struct ht_diag *diag)
+{
+	const struct ht_config *c = g->config;
+	char why[256];
+	int err = c->geoip ? ht_geoip_open(c->geoip, &g->geoip, why, sizeof(why)) : 0;
+
+	if (!err)
+		return 0;
+	snprintf(diag->file, sizeof(diag->file), "%s", c->file);
+	diag->line = c->geoip_line;
+	diag->col = c->geoip_col;
+	snprintf(diag->text, sizeof(diag->text), "geoip %s: %s", c->geoip, why);
+	return err;
+}
+
 int ht_gateway_new(struct ht_common *common, struct ht_config *config, const struct ht_gateway *old,
 		   struct ht_gateway **ret, struct ht_keyring **ret_ring, struct ht_diag *diag)
 {
@@ -255,6 +278,8 @@ int ht_gateway_new(struct ht_common *common, struct ht_config *config, const str
 	g->access_log = common->access_log;
 	g->access_log_on = common->access_log_on;
 	err = load_keys(g, config, &ring, diag);
+	if (!err)
+		err = load_geoip(g, diag);
 	if (!err)
 		err = load_policies(g, diag);
 	if (!err)
@@ -291,6 +316,7 @@ void ht_gateway_unref(struct ht_gateway *g)
 		if (g->listeners[i].shared_fd >= 0)
 			close(g->listeners[i].shared_fd);
 	}
+	ht_geoip_close(g->geoip);
 	ht_health_close(g->health);
 	free(g->listeners);
 	free(g->policies);

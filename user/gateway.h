@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "config.h"
+#include "geoip.h"
 #include "health.h"
 #include "keyring.h"
 #include "log.h"
@@ -64,6 +65,7 @@ struct ht_gateway {
 	uint32_t *places;		 /* likewise: where its rules stand in the map `policy` */
 	size_t nplaced;
 	struct ht_listener *listeners;
+	struct ht_geoip *geoip;	  /* or NULL; its own copy of the database */
 	struct ht_health *health; /* of its upstreams; ht_health_start() when it begins to serve */
 	/* for short: those of `common` */
 	struct ht_offload *offload, *plain;

@@ -15,6 +15,7 @@
 #include "log.h"
 
 #define ADDRESSES_MAX 16 /* of one name */
+#define HT_ANSWERED_STEP_MS 1000
 
 /* A name that is looked up again. Owns what it needs: a lookup may outlive the configuration. */
 struct lookup {
@@ -85,13 +86,39 @@ void ht_peer_failed(struct ht_peer *p, uint64_t now, bool probe, const char *tex
 		       text, why, failures + 1, (unsigned long long)rest);
 }
 
-void ht_peer_well(struct ht_peer *p, const char *text)
+static void peer_well(struct ht_peer *p, const char *text)
 {
 	if (!atomic_load_explicit(&p->rests_until_ms, memory_order_relaxed))
 		return;
 	atomic_store(&p->failures, 0);
 	if (atomic_exchange(&p->rests_until_ms, 0))
 		ht_log(LOG_NOTICE, "msg=\"backend is well again\" upstream=%s", text);
+}
+
+void ht_peer_connected(struct ht_peer *p, const char *text)
+{
+	if (atomic_load_explicit(&p->unanswered, memory_order_relaxed) < HT_UNANSWERED_MAX)
+		peer_well(p, text);
+}
+
+void ht_peer_unanswered(struct ht_peer *p, uint64_t now, uint64_t since, bool probe,
+			const char *text, const char *why)
+{
+	if (since && atomic_load(&p->answered_ms) + HT_ANSWERED_STEP_MS > since)
+		return;
+	if (atomic_fetch_add(&p->unanswered, 1) + 1 >= HT_UNANSWERED_MAX)
+		ht_peer_failed(p, now, probe, text, why);
+}
+
+void ht_peer_answered(struct ht_peer *p, uint64_t now, const char *text)
+{
+	/* looked at first: one line of memory that all workers would write to with every answer */
+	if (atomic_load_explicit(&p->answered_ms, memory_order_relaxed) + HT_ANSWERED_STEP_MS <=
+	    now)
+		atomic_store_explicit(&p->answered_ms, now, memory_order_relaxed);
+	if (atomic_load_explicit(&p->unanswered, memory_order_relaxed) &&
+	    atomic_exchange(&p->unanswered, 0) >= HT_UNANSWERED_MAX)
+		peer_well(p, text);
 }
 
 /* ---- a site's ---- */
@@ -145,7 +172,9 @@ static int peer_fill(struct ht_health *h, struct ht_peer *p, const struct ht_ups
 	if (err)
 		return err;
 	atomic_store(&p->failures, 0);
+	atomic_store(&p->unanswered, 0);
 	atomic_store(&p->rests_until_ms, 0);
+	atomic_store(&p->answered_ms, 0);
 	atomic_store(&p->down, false);
 	while (!gen)
 		gen = atomic_fetch_add(&generation, 1) + 1;
@@ -444,7 +473,9 @@ static int health_secret(struct ht_health *h, const struct ht_keyring *ring)
 static void peer_inherit(struct ht_peer *p, const struct ht_peer *from)
 {
 	atomic_store(&p->failures, atomic_load(&from->failures));
+	atomic_store(&p->unanswered, atomic_load(&from->unanswered));
 	atomic_store(&p->rests_until_ms, atomic_load(&from->rests_until_ms));
+	atomic_store(&p->answered_ms, atomic_load(&from->answered_ms));
 	atomic_store(&p->down, atomic_load(&from->down));
 }
 

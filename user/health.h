@@ -19,7 +19,8 @@
 
 #define HT_REST_MIN_MS 1000 /* after the first failure; doubled by each that follows */
 #define HT_REST_MAX_MS 60000
-#define HT_PROBE_MS 5000 /* how long one request has to show that it is over */
+#define HT_PROBE_MS 5000    /* how long one request has to show that it is over */
+#define HT_UNANSWERED_MAX 3 /* requests in a row without a valid answer, before it rests */
 
 /* One address of an upstream. Its place in the array never changes, what stands there may. */
 struct ht_peer {
@@ -32,9 +33,11 @@ struct ht_peer {
 	/* Anybody's. */
 	_Atomic uint32_t gen;	 /* another one whenever something else stands here; 0 = nothing */
 	_Atomic uint32_t active; /* requests under way */
-	_Atomic uint32_t failures; /* to connect, in a row */
+	_Atomic uint32_t failures;   /* that made it rest, in a row */
+	_Atomic uint32_t unanswered; /* requests, in a row */
 	_Atomic uint64_t rests_until_ms;
-	_Atomic bool down; /* by its health checks */
+	_Atomic uint64_t answered_ms; /* the last time, to a second or so */
+	_Atomic bool down;	      /* by its health checks */
 };
 
 /* The upstreams of a site. */
@@ -90,6 +93,17 @@ bool ht_peer_claim(struct ht_peer *p, uint64_t now_ms, bool *ret_probe);
 /* It took no connection. Says so once, and lets it rest for longer each time. */
 void ht_peer_failed(struct ht_peer *p, uint64_t now_ms, bool probe, const char *text,
 		    const char *why);
-void ht_peer_well(struct ht_peer *p, const char *text); /* it did */
+/* It took one: well again, unless what it lacked was answers. */
+void ht_peer_connected(struct ht_peer *p, const char *text);
+
+/*
+ * It took a request and gave no valid answer: HT_UNANSWERED_MAX of these in a row, or one that was
+ * to find out whether it is well, and it rests as above. `since_ms`: when the request began, for one
+ * that was waited for too long; it does not count if others were answered meanwhile: one slow page
+ * is no slow backend. 0 for what counts anyway.
+ */
+void ht_peer_unanswered(struct ht_peer *p, uint64_t now_ms, uint64_t since_ms, bool probe,
+			const char *text, const char *why);
+void ht_peer_answered(struct ht_peer *p, uint64_t now_ms, const char *text);
 
 #endif

@@ -41,6 +41,7 @@ enum ht_http_id {
 	HT_HTTP_X_FORWARDED_FOR,
 	HT_HTTP_X_FORWARDED_HOST,
 	HT_HTTP_X_FORWARDED_PROTO,
+	HT_HTTP_X_FORWARDED_USER,
 	HT_HTTP_X_REQUEST_ID,
 	HT_HTTP_ID_MAX,
 };
@@ -119,6 +120,7 @@ struct ht_http_forward {
 	 */
 	struct ht_str proxy_ip;
 	struct ht_str host;	  /* for X-Forwarded-Host; empty = the request's own authority */
+	struct ht_str user;	  /* for X-Forwarded-User, by a trusted proxy; empty = none */
 	const char *proto;	  /* "http" or "https" */
 	struct ht_str request_id; /* X-Request-ID */
 	bool client_cert;	  /* the listener asks for client certificates */
@@ -206,6 +208,13 @@ struct ht_http_chunked {
  */
 int ht_http_dechunk(struct ht_http_chunked *c, const char *in, size_t len, size_t *ret_used,
 		    const char **ret_data, size_t *ret_data_len);
+
+/*
+ * What is left of the chunk that the decoder stands in, 0 between chunks; and that n bytes of it
+ * were taken without the decoder seeing them.
+ */
+uint64_t ht_http_chunk_left(const struct ht_http_chunked *c);
+void ht_http_chunk_took(struct ht_http_chunked *c, uint64_t n);
 
 /*
  * The size line of a chunk of n bytes as the gate wants it: [CRLF] HEX CRLF, or with n = 0 the end:

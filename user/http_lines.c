@@ -147,6 +147,7 @@ static const struct {
 	[HT_HTTP_X_FORWARDED_FOR] = {"x-forwarded-for", DROP_REQUEST},
 	[HT_HTTP_X_FORWARDED_HOST] = {"x-forwarded-host", DROP_REQUEST},
 	[HT_HTTP_X_FORWARDED_PROTO] = {"x-forwarded-proto", DROP_REQUEST},
+	[HT_HTTP_X_FORWARDED_USER] = {"x-forwarded-user", DROP_REQUEST},
 	[HT_HTTP_X_REQUEST_ID] = {"x-request-id", DROP_REQUEST},
 };
 
@@ -161,7 +162,7 @@ static inline char fold(char c)
 #define NAME_LEN_MAX 22
 #define AT(len, first) [len][(first) - 'a']
 
-/* Length and first letter leave one candidate. */
+/* Length and first letter leave one candidate, but for X-Forwarded-Host and -User. */
 static const uint8_t candidates[NAME_LEN_MAX + 1][26] = {
 	AT(2, 't') = HT_HTTP_TE,
 	AT(4, 'h') = HT_HTTP_HOST,
@@ -195,7 +196,11 @@ static enum ht_http_id candidate(const char *p, size_t len)
 {
 	unsigned first = (unsigned)(*p | 0x20) - 'a';
 
-	return len <= NAME_LEN_MAX && first < 26 ? candidates[len][first] : HT_HTTP_OTHER;
+	if (len > NAME_LEN_MAX || first >= 26)
+		return HT_HTTP_OTHER;
+	if (candidates[len][first] == HT_HTTP_X_FORWARDED_HOST && (p[15] | 0x20) == 'r')
+		return HT_HTTP_X_FORWARDED_USER;
+	return candidates[len][first];
 }
 
 static bool folds_to(const char *p, size_t len, const char *text)

@@ -224,6 +224,8 @@ static void put_forward(struct out *o, const struct ht_http_request *r,
 		put_clean_field(o, "X-Forwarded-Proto", HT_STR(f->proto));
 	if (host.len)
 		put_clean_field(o, "X-Forwarded-Host", host);
+	if (f->user.len)
+		put_clean_field(o, "X-Forwarded-User", f->user);
 	if (f->request_id.len)
 		put_clean_field(o, "X-Request-ID", f->request_id);
 	if (!f->client_cert)

@@ -138,7 +138,7 @@ static bool keep_is_private(int fd)
 	       !(st.st_mode & 077) && st.st_nlink == 1;
 }
 
-static int keep_open_file(const char *path)
+int ht_keep_open_file(const char *path)
 {
 	const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
 	int fd = open(path, flags, 0600);
@@ -161,7 +161,7 @@ static int keep_lock(struct ht_keep *k, const char *path, unsigned wait_ms)
 
 	do {
 		ht_closep(&k->fd);
-		k->fd = keep_open_file(path);
+		k->fd = ht_keep_open_file(path);
 		if (k->fd < 0)
 			return k->fd;
 		err = ht_lock_wait(k->fd, wait_ms);

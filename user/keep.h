@@ -9,6 +9,7 @@
 
 #include "abi.h"
 #include "keyring.h"
+#include "revoked.h"
 #include "util.h"
 
 struct ht_keep {
@@ -34,6 +35,31 @@ int ht_keep_write(struct ht_keep *k, uint64_t id, const struct ht_sip_keys *sip,
 		  const struct ht_keyring *ring);
 
 void ht_keep_close(struct ht_keep *k); /* NULL-safe; the file stays */
+
+/*
+ * CONTROL.revoked, beside it and under the same lock: sessions that were revoked, as hashes. Each
+ * is written in a place of its own, so that no crash can take those before it.
+ */
+struct ht_keep_revoked {
+	int fd;
+	size_t n;
+	size_t damaged; /* what the file held of which nothing could be made; all of it counts once */
+	struct ht_sip_keys keys;
+	struct ht_revoked_entry entry[HT_REVOKED_MAX]; /* by place */
+};
+
+/* The file's entries as a set, an empty one where there is none. Both are the caller's. -errno. */
+int ht_keep_revoked_open(const char *control, struct ht_keep_revoked **ret,
+			 struct ht_revoked **ret_set);
+
+/* On disk when it returns. -ENOSPC, -EIO. Needs no privileges. */
+int ht_keep_revoked_add(struct ht_keep_revoked *k, const struct ht_revoked_entry *entry,
+			uint64_t now_s);
+
+void ht_keep_revoked_close(struct ht_keep_revoked *k); /* NULL-safe; the file stays */
+
+/* Opens or makes a file of ours, mode 0600, in the place of whatever else has that name. fd, -errno. */
+int ht_keep_open_file(const char *path);
 
 /*
  * A lock by flock(): held exclusively while a daemon serves, shared while it drains. So who waits

@@ -14,6 +14,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "creds.h"
+#include "mac.h"
+
 /* The secrets of one load. Immutable, read-only memory, shared by all its snapshots. */
 struct secret_set {
 	atomic_uint refs;
@@ -78,7 +81,8 @@ static int refuse(struct ht_diag *diag, const char *file, const char *why)
 static int open_secret(const char *file, int *ret_fd, struct ht_diag *diag)
 {
 	/* Non-blocking, so that a FIFO is refused instead of waited for. */
-	_cleanup_close_ int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	_cleanup_close_ int fd = open(ht_creds_path(file),
+				      O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -180,10 +184,11 @@ static void drop_loose(struct secret_set *set)
 	}
 }
 
-/* Moves the secrets into one read-only region. */
+/* Moves the secrets into one region, behind the state that signing with them begins with. */
 static int set_seal(struct secret_set *set)
 {
-	size_t total = 1;
+	size_t total = 1 + set->nkeys * sizeof(struct ht_mac_key);
+	struct ht_mac_key *keyed;
 	uint8_t *p;
 
 	for (size_t i = 0; i < set->nkeys; i++)
@@ -192,7 +197,8 @@ static int set_seal(struct secret_set *set)
 	set->region = secure_map(set->region_len);
 	if (!set->region)
 		return -ENOMEM;
-	p = set->region;
+	keyed = (struct ht_mac_key *)set->region;
+	p = set->region + set->nkeys * sizeof(*keyed);
 	for (size_t i = 0; i < set->nkeys; i++) {
 		uint8_t *loose = (uint8_t *)set->secrets[i].bytes;
 
@@ -200,6 +206,9 @@ static int set_seal(struct secret_set *set)
 			continue;
 		memcpy(p, loose, set->secrets[i].len);
 		set->secrets[i].bytes = p;
+		ht_mac_key_make(p, set->secrets[i].len, &keyed[i]);
+		ht_mac_key_make_id(&keyed[i]);
+		set->secrets[i].keyed = &keyed[i];
 		p += set->secrets[i].len;
 		ht_secret_free(loose, set->secrets[i].len);
 	}
@@ -264,7 +273,7 @@ static int load_loose(const struct ht_config *c, struct secret_set *set, struct 
 			continue; /* a place that a reload left empty */
 		if (ht_secret_read(c->keys[i].file, &bytes, &len, &why))
 			return fail_key(diag, c, i, &why);
-		set->secrets[i] = (struct ht_secret){bytes, len};
+		set->secrets[i] = (struct ht_secret){.bytes = bytes, .len = len};
 		set->names[i] = strdup(c->keys[i].name);
 		if (!set->names[i])
 			return fail_memory(diag, c);

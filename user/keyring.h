@@ -13,10 +13,13 @@
 
 #define HT_SECRET_MAX 4096 /* bytes of a secret; longer key files are refused */
 
+struct ht_mac_key;
+
 /* One live secret of a named key. */
 struct ht_secret {
 	const uint8_t *bytes;
 	size_t len;
+	const struct ht_mac_key *keyed; /* kept HMAC state, in the same memory; or NULL */
 };
 
 struct ht_key {

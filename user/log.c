@@ -241,6 +241,32 @@ const char *ht_log_quote(struct ht_str s, char *out, size_t cap)
 	return out;
 }
 
+static bool is_word(struct ht_str s)
+{
+	for (size_t i = 0; i < s.len; i++) {
+		if (!is_safe(s.p[i]) || strchr(" =", s.p[i]))
+			return false;
+	}
+	return s.len;
+}
+
+const char *ht_log_word(struct ht_str s, char *out, size_t cap)
+{
+	struct line l = {out, 0, cap ? cap - 1 : 0};
+
+	if (cap < 3)
+		return "";
+	if (is_word(s))
+		return ht_log_quote(s, out, cap);
+	put(&l, "\"", 1);
+	l.cap--;
+	put_escaped(&l, s, SIZE_MAX, "\\x");
+	l.cap++;
+	put(&l, "\"", 1);
+	out[l.len] = '\0';
+	return out;
+}
+
 /* ---- the access log ---- */
 
 /*
@@ -259,9 +285,20 @@ enum {
 
 struct ht_access_log {
 	enum ht_log_format format;
-	int fd;	   /* -1 = off */
-	bool ours; /* stderr isn't */
+	int fd;	    /* -1 = off; its number never changes, what is behind it may */
+	char *path; /* NULL for stderr, which isn't ours */
 };
+
+static int open_path(const char *path, char *why, size_t why_len)
+{
+	int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int fd = open(path, flags, 0640), err = errno;
+
+	if (fd >= 0)
+		return fd;
+	snprintf(why, why_len, "can't open access log %s: %s", path, strerror(err));
+	return -err;
+}
 
 int ht_access_log_open(enum ht_log_format format, const char *to, struct ht_access_log **ret,
 		       char *why, size_t why_len)
@@ -277,25 +314,41 @@ int ht_access_log_open(enum ht_log_format format, const char *to, struct ht_acce
 	if (!strcmp(to, "stderr")) {
 		l->fd = STDERR_FILENO;
 	} else if (strcmp(to, "off")) {
-		l->ours = true;
-		l->fd = open(to, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-		if (l->fd < 0) {
-			int r = -errno;
+		_cleanup_free_ char *path = strdup(to);
 
-			snprintf(why, why_len, "can't open access log %s: %s", to, strerror(-r));
-			return r;
-		}
+		snprintf(why, why_len, "out of memory");
+		l->fd = path ? open_path(path, why, why_len) : -ENOMEM;
+		if (l->fd < 0)
+			return l->fd;
+		l->path = TAKE_PTR(path);
 	}
 	*ret = TAKE_PTR(l);
 	return 0;
+}
+
+int ht_access_log_reopen(struct ht_access_log *l, char *why, size_t why_len)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (!l || !l->path)
+		return 0;
+	fd = open_path(l->path, why, why_len);
+	if (fd < 0)
+		return fd;
+	/* in one step for those who are writing */
+	if (dup3(fd, l->fd, O_CLOEXEC) >= 0)
+		return 0;
+	snprintf(why, why_len, "can't change to the new access log: %s", strerror(errno));
+	return -errno;
 }
 
 void ht_access_log_close(struct ht_access_log *l)
 {
 	if (!l)
 		return;
-	if (l->ours)
+	if (l->path)
 		close(l->fd);
+	free(l->path);
 	free(l);
 }
 

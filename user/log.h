@@ -42,6 +42,9 @@ void ht_log_hook_libbpf(void);
 /* Escapes quotes, backslashes, controls and 8-bit bytes as \xHH; NUL-terminates; truncates. */
 const char *ht_log_quote(struct ht_str s, char *out, size_t cap);
 
+/* As it stands if it is a word that needs no quotes, else quoted and escaped likewise. */
+const char *ht_log_word(struct ht_str s, char *out, size_t cap);
+
 /* One finished exchange. */
 struct ht_access {
 	const char *client, *listener, *upstream; /* text; upstream may be NULL */
@@ -53,9 +56,17 @@ struct ht_access {
 };
 
 struct ht_access_log;
-/* `to`: "stderr", "off" or a path (opened for appending, 0640). -errno with diag-like text. */
+/*
+ * `to`: "stderr", "off" or a path (opened for appending, 0640; nobody waits for the reader of a
+ * FIFO). -errno with diag-like text.
+ */
 int ht_access_log_open(enum ht_log_format format, const char *to, struct ht_access_log **ret,
 		       char *why, size_t why_len);
+/*
+ * Opens the path again, which somebody else may have moved away or emptied; nothing to do for the
+ * others. No line is lost to the change. -errno with text: the old file stays in use. Any one thread.
+ */
+int ht_access_log_reopen(struct ht_access_log *l, char *why, size_t why_len);
 void ht_access_log_close(struct ht_access_log *l); /* NULL-safe */
 /* Query strings are written; cookies never are. One write() a line. Thread-safe. */
 void ht_access_log_write(struct ht_access_log *l, const struct ht_access *a);

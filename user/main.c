@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -18,6 +19,7 @@
 
 #include <openssl/crypto.h>
 
+#include "creds.h"
 #include "main.h"
 
 #define HT_DRAIN_LOOK_MS 20 /* how often a draining daemon looks whether it is done */
@@ -254,13 +256,36 @@ static int open_ktls(const struct ht_daemon *d)
 	return 0;
 }
 
+/*
+ * The access log is opened by whom we are going to be: he it is who opens it again at a reload.
+ * Where he may not it is opened all the same, this once.
+ */
 static int open_access_log(struct ht_daemon *d)
 {
+	const struct ht_config *c = d->config;
+	const struct passwd *pw = c->user && !geteuid() ? getpwnam(c->user) : NULL;
 	struct ht_common *g = &d->common;
 	char why[512];
+	int err;
 
-	if (ht_access_log_open(d->config->access_log.format, d->config->access_log.to,
-			       &g->access_log, why, sizeof(why)))
+	if (pw) {
+		setfsgid(pw->pw_gid);
+		setfsuid(pw->pw_uid);
+	}
+	err = ht_access_log_open(c->access_log.format, c->access_log.to, &g->access_log, why,
+				 sizeof(why));
+	if (pw) {
+		setfsuid(0);
+		setfsgid(getegid());
+	}
+	if (err && pw) {
+		ht_log(LOG_WARNING,
+		       "msg=\"a reload will not open the access log again\" user=%s reason=\"%s\"",
+		       c->user, why);
+		err = ht_access_log_open(c->access_log.format, c->access_log.to, &g->access_log,
+					 why, sizeof(why));
+	}
+	if (err)
 		return fail("can't open the access log", why);
 	g->access_log_on = ht_access_log_on(g->access_log);
 	return 0;
@@ -396,6 +421,8 @@ static int become_user(const struct ht_daemon *d)
 	/* what is pinned can be taken away at the end, and root need not ask at the next start */
 	if (pin && (chown(pin, (uid_t)-1, pw->pw_gid) || chmod(pin, 0770)))
 		return fail("can't share bpf.pin with the configured user", strerror(errno));
+	if (ht_creds_keep(pw->pw_uid))
+		return fail("can't keep the credentials for reloads", "see above");
 	if (setgroups(0, NULL) || setgid(pw->pw_gid) || setuid(pw->pw_uid))
 		return fail("can't become the configured user", strerror(errno));
 	prctl(PR_SET_DUMPABLE, 0); /* changing user may have set it again */

@@ -251,16 +251,41 @@ static void notify_reloading(void)
 	ht_daemon_notify(text);
 }
 
+/* Appends to what whoever asked for the reload is told. */
+static _printf_(3, 4) void tell(char *why, size_t why_len, const char *fmt, ...)
+{
+	size_t at = strlen(why);
+	va_list ap;
+
+	if (at)
+		snprintf(why + at, why_len - at, "; ");
+	at = strlen(why);
+	va_start(ap, fmt);
+	vsnprintf(why + at, why_len - at, fmt, ap);
+	va_end(ap);
+}
+
+/* For whoever moves it away now and then. A mistake in the configuration is no reason not to. */
+static int reopen_access_log(const struct ht_daemon *d, char *reason, size_t len)
+{
+	int err = ht_access_log_reopen(d->common.access_log, reason, len);
+
+	if (err)
+		ht_log(LOG_ERR, "msg=\"the access log stays the old file\" reason=\"%s\"", reason);
+	return err;
+}
+
 int ht_daemon_reload(void *arg, char *why, size_t why_len)
 {
 	struct ht_daemon *d = arg;
 	struct ht_gateway *new = NULL;
 	struct ht_keyring *ring = NULL;
 	struct sockets s;
-	char unchanged[400];
-	int err;
+	char unchanged[400], log_why[400];
+	int err, log_err;
 
 	why[0] = 0;
+	log_err = reopen_access_log(d, log_why, sizeof(log_why));
 	if (d->drain_until_ms)
 		return refuse(-ESHUTDOWN, why, why_len, "the daemon is draining");
 	if (wait_for_workers(d))
@@ -276,9 +301,11 @@ int ht_daemon_reload(void *arg, char *why, size_t why_len)
 		       (unsigned long long)new->serial, new->config->nsites,
 		       new->config->nlisteners, new->config->nkeys);
 		if (unchanged[0]) {
-			snprintf(why, why_len, "stays as it was until a restart: %s", unchanged);
+			tell(why, why_len, "stays as it was until a restart: %s", unchanged);
 			ht_log(LOG_WARNING, "msg=\"%s\"", why);
 		}
+		if (log_err)
+			tell(why, why_len, "the access log stays the old file: %s", log_why);
 	}
 	ht_daemon_notify("READY=1");
 	return err;

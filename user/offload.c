@@ -57,6 +57,9 @@ struct ht_offload {
 #ifdef HT_WEAK /* the test suite's weakened build, see tests/bpf/weak.h */
 #include "../tests/bpf/weak.h"
 uint32_t ht_offload_weak; /* what the next ht_offload_open() leaves out */
+#define WEAKENED ht_offload_weak
+#else
+#define WEAKENED 0
 #endif
 
 static int ht_say(char *why, size_t len, int err, const char *what)
@@ -276,6 +279,7 @@ static int ht_offload_load(struct ht_offload *o, const struct ht_offload_params 
 			   size_t why_len)
 {
 	struct gate *s = gate__open();
+	uint32_t own, n;
 
 	if (!s)
 		return ht_say(why, why_len, -errno, "can't open the gate's programs");
@@ -297,6 +301,8 @@ static int ht_offload_load(struct ht_offload *o, const struct ht_offload_params 
 		return ht_say(why, why_len, -errno,
 			      "can't load the gate's programs (needs CAP_BPF, CAP_NET_ADMIN, "
 			      "CAP_PERFMON and Linux 6.1)");
+	if (ht_offload_verdict_insns(o, &own, &n) || (!WEAKENED && !ht_offload_is_whole(own, n)))
+		return ht_say(why, why_len, -EINVAL, "the verifier misread the verdict program");
 	return 0;
 }
 
@@ -687,7 +693,7 @@ size_t ht_offload_token_bytes(const struct ht_offload *o, unsigned *ret_cpus)
 
 int ht_offload_verdict_fd(const struct ht_offload *o)
 {
-	return o->on ? bpf_program__fd(o->skel->progs.verdict) : -ENOENT;
+	return o->skel ? bpf_program__fd(o->skel->progs.verdict) : -ENOENT;
 }
 
 static int ht_verdict_info(const struct ht_offload *o, struct bpf_prog_info *ret)
@@ -695,8 +701,6 @@ static int ht_verdict_info(const struct ht_offload *o, struct bpf_prog_info *ret
 	uint32_t len = sizeof(*ret);
 
 	memset(ret, 0, sizeof(*ret));
-	if (!o->on)
-		return -ENOENT;
 	return bpf_obj_get_info_by_fd(ht_offload_verdict_fd(o), ret, &len) ? -errno : 0;
 }
 
@@ -712,14 +716,21 @@ int ht_offload_run_stats(const struct ht_offload *o, uint64_t *ret_ns, uint64_t 
 	return info.run_cnt ? 0 : -ENODATA;
 }
 
-int ht_offload_verdict_insns(const struct ht_offload *o, uint32_t *ret)
+int ht_offload_verdict_insns(const struct ht_offload *o, uint32_t *ret_own, uint32_t *ret)
 {
 	struct bpf_prog_info info;
 	int err = ht_verdict_info(o, &info);
 
-	if (!err)
-		*ret = info.xlated_prog_len / 8;
-	return err;
+	if (err)
+		return err;
+	*ret_own = bpf_program__insn_cnt(o->skel->progs.verdict);
+	*ret = info.xlated_prog_len / 8;
+	return 0;
+}
+
+bool ht_offload_is_whole(uint32_t own, uint32_t translated)
+{
+	return translated >= own - own / 20 && translated <= own + own / 4;
 }
 
 /* ---- one backend connection ---- */
@@ -735,6 +746,11 @@ static int ht_slot_take(struct ht_offload *o, uint32_t *ret)
 	}
 	pthread_mutex_unlock(&o->lock);
 	return err;
+}
+
+uint32_t ht_offload_slots_used(struct ht_offload *o)
+{
+	return HT_READ(o->max_slots) - HT_READ(o->nfree);
 }
 
 static void ht_slot_give(struct ht_offload *o, uint32_t index)
@@ -826,7 +842,7 @@ static void ht_slot_fill(struct ht_gate *g, const struct ht_gate_head *h)
 	}
 	/* another client's memos are harmless, a tag covers the binding; just no use */
 	if (g->owner != h->client) {
-		memcpy(s->memo, h->memo, h->nrules * sizeof(*s->memo));
+		memcpy(s->memo, h->memo, h->nmemos * sizeof(*s->memo));
 		g->owner = h->client;
 	}
 	s->kind = HT_KIND_HEAD;
@@ -870,6 +886,7 @@ int ht_gate_send_head(struct ht_gate *g, const struct ht_gate_head *h, const voi
 		.missing = s->missing,
 		.unknown = s->unknown,
 	};
+	memcpy(ret->rule, s->rule, sizeof(ret->rule));
 	if (n < 0)
 		return n;
 	/* a short send has put unjudged bytes in the kernel's hands; an unjudged one is worse */
@@ -878,7 +895,7 @@ int ht_gate_send_head(struct ht_gate *g, const struct ht_gate_head *h, const voi
 	if (HT_READ(s->judged) != g->seq || ret->verdict == HT_VERDICT_NONE)
 		return -EPROTO;
 	if (ret->verdict == HT_VERDICT_PASS) {
-		for (size_t i = 0; i < h->nrules; i++) {
+		for (size_t i = 0; i < h->nmemos; i++) {
 			if (ret->hit >> i & 1)
 				h->memo[i] = s->memo[i];
 		}
@@ -886,8 +903,9 @@ int ht_gate_send_head(struct ht_gate *g, const struct ht_gate_head *h, const voi
 	return 0;
 }
 
-static ssize_t ht_gate_send(struct ht_gate *g, uint32_t kind, const void *data, size_t len,
-			    bool more)
+/* From memory, or out of a pipe. */
+static ssize_t ht_gate_send(struct ht_gate *g, uint32_t kind, struct ht_pipe *pipe,
+			    const void *data, size_t len, bool more)
 {
 	uint32_t runs = 0;
 	ssize_t n;
@@ -899,7 +917,7 @@ static ssize_t ht_gate_send(struct ht_gate *g, uint32_t kind, const void *data, 
 		runs = HT_READ(g->slot->runs);
 		HT_WRITE(g->slot->kind, kind);
 	}
-	n = ht_gate_write(g, data, len, more);
+	n = pipe ? ht_pipe_empty(pipe, g->fd) : ht_gate_write(g, data, len, more);
 	if (n == -EAGAIN) {
 		g->pending = len;
 		return n;
@@ -914,22 +932,27 @@ static ssize_t ht_gate_send(struct ht_gate *g, uint32_t kind, const void *data, 
 
 ssize_t ht_gate_send_body(struct ht_gate *g, const void *data, size_t len, bool more)
 {
-	return ht_gate_send(g, HT_KIND_BODY, data, len, more);
+	return ht_gate_send(g, HT_KIND_BODY, NULL, data, len, more);
+}
+
+ssize_t ht_gate_splice_body(struct ht_gate *g, struct ht_pipe *pipe)
+{
+	return g->write ? -EINVAL : ht_gate_send(g, HT_KIND_BODY, pipe, NULL, pipe->len, false);
 }
 
 ssize_t ht_gate_send_chunk_line(struct ht_gate *g, const void *line, size_t len)
 {
-	return ht_gate_send(g, HT_KIND_CHUNK, line, len, true);
+	return ht_gate_send(g, HT_KIND_CHUNK, NULL, line, len, true);
 }
 
 ssize_t ht_gate_send_end(struct ht_gate *g, const void *end, size_t len)
 {
-	return ht_gate_send(g, HT_KIND_END, end, len, false);
+	return ht_gate_send(g, HT_KIND_END, NULL, end, len, false);
 }
 
 ssize_t ht_gate_send_tunnel(struct ht_gate *g, const void *data, size_t len)
 {
-	return ht_gate_send(g, HT_KIND_TUNNEL, data, len, false);
+	return ht_gate_send(g, HT_KIND_TUNNEL, NULL, data, len, false);
 }
 
 const char *ht_reason_name(enum ht_reason r)

@@ -13,6 +13,7 @@
 #include "abi.h"
 #include "config.h"
 #include "policy.h"
+#include "splice.h"
 #include "util.h"
 
 struct ht_offload;
@@ -92,8 +93,17 @@ void ht_offload_counters(struct ht_offload *o, uint64_t ret[HT_COUNT_MAX]);
 /* Time and runs of the verdict program; -ENODATA while kernel.bpf_stats_enabled is 0. */
 int ht_offload_run_stats(const struct ht_offload *o, uint64_t *ret_ns, uint64_t *ret_runs);
 
-/* Translated instructions of the verdict program, for the band that the tests check. */
-int ht_offload_verdict_insns(const struct ht_offload *o, uint32_t *ret);
+/* Instructions of the verdict program: as it was compiled, and as the kernel translated it. */
+int ht_offload_verdict_insns(const struct ht_offload *o, uint32_t *ret_own, uint32_t *ret);
+
+/*
+ * Is that all of the program? A kernel adds some and removes what it takes for dead; a verifier that
+ * misreads a program (6.1, where bpf_loop() changes the stack) takes most of it for dead.
+ */
+bool ht_offload_is_whole(uint32_t own, uint32_t translated);
+
+/* Slots that a backend connection holds. Any thread. */
+uint32_t ht_offload_slots_used(struct ht_offload *o);
 
 int ht_offload_verdict_fd(const struct ht_offload *o); /* borrowed; -ENOENT when off */
 
@@ -130,8 +140,8 @@ void ht_gate_close(struct ht_gate *g, bool reset);
 struct ht_gate_head {
 	uint32_t policy;	       /* index of the site */
 	const struct ht_binding *bind; /* nbinds of them */
-	size_t nbinds, nrules;
-	struct ht_memo *memo; /* nrules of the client's connection; updated on hits */
+	size_t nbinds, nmemos;
+	struct ht_memo *memo; /* nmemos of the client's connection; updated on hits */
 	const void *client;   /* identity of the client connection, for the memos */
 	bool more;	      /* a body follows */
 	bool judged;	      /* the daemon has judged it: sent as is when off */
@@ -140,7 +150,8 @@ struct ht_gate_head {
 struct ht_gate_answer {
 	enum ht_verdict verdict;
 	enum ht_reason reason;
-	uint16_t hit, forged, missing, unknown; /* rules, as bits */
+	uint32_t hit, forged, missing, unknown; /* covered cookies as bits, as in ht_slot */
+	uint8_t rule[HT_MEMOS];			/* likewise */
 };
 
 /*
@@ -159,6 +170,9 @@ int ht_gate_send_head(struct ht_gate *g, const struct ht_gate_head *h, const voi
  * more is -EINVAL, and nothing is sent.
  */
 ssize_t ht_gate_send_body(struct ht_gate *g, const void *data, size_t len, bool more);
+
+/* As send_body, with all that is in the pipe; not where `write` is set. */
+ssize_t ht_gate_splice_body(struct ht_gate *g, struct ht_pipe *pipe);
 
 /* A chunk-size line made by ht_http_chunk_line(), or the end ([CRLF]0CRLFCRLF); as send_body. */
 ssize_t ht_gate_send_chunk_line(struct ht_gate *g, const void *line, size_t len);

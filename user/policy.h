@@ -20,6 +20,9 @@ struct ht_policy_site {
 	struct ht_policy gate; /* what goes into the map `policy` */
 	size_t nrules;
 	const struct ht_rule_config *rules[HT_RULES_MAX]; /* rules of mode off are left out */
+	/* Which profiles' tokens stand where: bits 1 << enum ht_profile by rule and enum ht_form - 1 */
+	uint32_t accept[HT_RULES_MAX][HT_FORMS];
+	const struct ht_site_config *config;
 	size_t nbinds;
 	struct {
 		const struct ht_bind *binds;
@@ -30,11 +33,31 @@ struct ht_policy_site {
 };
 
 /*
- * Compiles one site. `site_id` goes into the rules' ids, so that a token of one site is none of
+ * Compiles one site. Its first host goes into the rules' ids, so that a token of one site is none of
  * another. -EINVAL with diag when it doesn't fit the gate (rules, names, bindings), -ENOMEM.
  */
 int ht_policy_compile(const struct ht_config *c, const struct ht_site_config *s,
 		      struct ht_policy_site *ret, struct ht_diag *diag);
+
+/*
+ * The gate knows no calendar: turns `enforce-after` into its clock. Call it after compiling and
+ * whenever the clock was set.
+ */
+struct ht_policy_time {
+	uint64_t now_s;	  /* CLOCK_REALTIME */
+	uint64_t boot_ns; /* CLOCK_BOOTTIME of the same moment */
+};
+void ht_policy_set_time(struct ht_policy_site *s, const struct ht_policy_time *t);
+
+/*
+ * What a name is in this site, decided as the gate does: returns the rule that covers it, SIZE_MAX
+ * if none does. *ret_token: it is the name of a token, of whatever rule.
+ */
+size_t ht_policy_covers(const struct ht_policy_site *s, struct ht_str name, bool *ret_token);
+
+/* The name of the cookie where this rule's token for `name` stands. -E2BIG. */
+int ht_policy_sibling(const struct ht_rule_config *r, struct ht_str name, char *ret, size_t cap,
+		      size_t *ret_len);
 
 /* What happened to one covered cookie. The names are those of hardtack_verdicts_total. */
 enum ht_cookie_verdict {
@@ -62,33 +85,66 @@ struct ht_push {
 	struct ht_token token; /* one tag; the pusher merges it with what is there */
 };
 
+/* A covered cookie whose token is to be signed anew on this request's response. */
+struct ht_reissue {
+	uint8_t rule;
+	struct ht_str name; /* of the covered cookie */
+	struct ht_str line; /* "Set-Cookie: SIBLING=...", without CRLF */
+};
+
+#define HT_PUSHES_MAX (2 * HT_COOKIES_MAX)
+
 struct ht_judgement {
 	size_t ncookies; /* covered cookies seen */
 	struct {
 		uint8_t rule;
 		uint8_t verdict; /* enum ht_cookie_verdict */
 		uint8_t action;	 /* enum ht_cookie_action */
-	} cookie[HT_RULES_MAX];
+		struct ht_str name;
+	} cookie[HT_COOKIES_MAX];
 	size_t npushes;
-	struct ht_push push[HT_RULES_MAX];
+	struct ht_push push[HT_PUSHES_MAX];
+	size_t nreissues;
+	struct ht_reissue reissue[HT_COOKIES_MAX];
+	size_t used; /* of `text`, where the names and lines stand */
+	char text[2 * HT_HEAD_MAX];
 };
 
-/* The request's side of a judgement: one per client connection and site. */
+/* The request's side of a judgement. */
 struct ht_policy_client {
-	const struct ht_binding *bind; /* nbinds of the site */
+	const struct ht_binding *bind; /* nbinds of the site: once per client connection and site */
+	struct ht_policy_time time;
+	bool plain; /* without TLS at the client: nothing new is `Secure` */
 };
 
 /*
  * Judges every covered cookie of the head at head[*len] and removes what must not pass, in place
- * (*len shrinks). With `only` != 0 just these rules (bits), and nothing is removed: for counting
- * what report-only rules left `unknown`. `keys` NULL pushes nothing. Returns 0, or a positive enum
- * ht_reason when the scanner refuses the head: write it canonically and try once more. `scratch`
- * is the caller's scanner state.
+ * (*len shrinks). With `only` != 0 just these (bits as in ht_slot), and nothing is removed: for
+ * what the gate let through and left `unknown`. Returns 0, or a positive enum ht_reason when the
+ * scanner refuses the head: write it canonically and try once more. `scratch` is the caller's
+ * scanner state.
+ *
+ * `keys` are there where the gate has the last word: then what is valid is pushed, and tokens that
+ * the backend must not see stay beside their cookies, for the gate to judge by and to cut. NULL
+ * where nobody comes behind us.
+ *
+ * A token that verifies but is not what would be issued now (an older secret, another profile that
+ * is accepted, a native one past half its life), and an unsigned cookie before `enforce-after`,
+ * pass and are in ret->reissue; what is pushed for them is good for HT_REISSUE_S only, so that
+ * they come here again should the client not get the new one.
  */
+#define HT_REISSUE_S 60
 int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *ring,
 		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
-		    struct ht_head *scratch, char *head, size_t *len, uint16_t only,
+		    struct ht_head *scratch, char *head, size_t *len, uint32_t only,
 		    struct ht_judgement *ret);
+
+/*
+ * Names the cookies that the gate has judged: `bits` as in ht_slot, of the head as it was sent.
+ * Fills ret->cookie with rules and names only.
+ */
+void ht_policy_name(const struct ht_policy_site *s, struct ht_head *scratch, const char *head,
+		    size_t len, uint32_t bits, struct ht_judgement *ret);
 
 /*
  * Rewrites every Cookie field as "Cookie: a=1; b=2": no blanks around names and values, nameless
@@ -102,6 +158,8 @@ struct ht_set_cookie {
 	struct ht_str name, value;
 	struct ht_str attributes; /* from the first ';' on, verbatim; may be empty */
 	bool deletion;		  /* empty value, Max-Age <= 0 or Expires before now */
+	bool persistent;	  /* it has an end of its own ... */
+	uint64_t expires_s;	  /* ... then, Unix time */
 };
 void ht_set_cookie_parse(struct ht_str field, uint64_t now_s, struct ht_set_cookie *ret);
 
@@ -123,6 +181,9 @@ enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct 
 				   const struct ht_policy_client *client,
 				   const struct ht_set_cookie *cookie, char *line, size_t cap,
 				   size_t *ret_len, struct ht_push *ret_push, size_t *ret_rule);
+
+/* "Set-Cookie: NAME=..." without CRLF that makes the client forget the cookie. -E2BIG. */
+int ht_policy_expire(struct ht_str name, bool plain, char *line, size_t cap, size_t *ret_len);
 
 const char *ht_cookie_verdict_name(enum ht_cookie_verdict v);
 const char *ht_cookie_action_name(enum ht_cookie_action a);

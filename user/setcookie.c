@@ -113,30 +113,31 @@ static bool ht_cookie_date(struct ht_str s, int64_t *ret_s)
 	return true;
 }
 
-/* An empty or non-numeric Max-Age is ignored; one that isn't positive deletes. */
-static bool ht_max_age(struct ht_str value, bool *ret_deletes)
+#define HT_AGE_MAX (400 * 86400) /* RFC 6265bis 5.6.2: a cookie lives for 400 days at the most */
+
+/* An empty or non-numeric Max-Age is ignored; *ret_s is 0 for one that deletes. */
+static bool ht_max_age(struct ht_str value, uint64_t *ret_s)
 {
 	size_t i = value.len && value.p[0] == '-';
+	uint64_t n = 0;
 
 	if (i == value.len)
 		return false;
 	for (size_t k = i; k < value.len; k++) {
 		if (value.p[k] < '0' || value.p[k] > '9')
 			return false;
+		n = HT_MIN(n * 10 + (uint64_t)(value.p[k] - '0'), (uint64_t)HT_AGE_MAX);
 	}
-	*ret_deletes = i == 1;
-	if (!i) {
-		while (i < value.len && value.p[i] == '0')
-			i++;
-		*ret_deletes = i == value.len;
-	}
+	*ret_s = i ? 0 : n;
 	return true;
 }
 
 void ht_set_cookie_parse(struct ht_str field, uint64_t now_s, struct ht_set_cookie *ret)
 {
 	struct ht_str rest, attributes, pair = ht_cut_at(field, ';', &rest);
-	bool aged = false, aged_out = false, dated_out = false;
+	bool aged = false, dated = false;
+	uint64_t age = 0;
+	int64_t date = 0;
 
 	*ret = (struct ht_set_cookie){.attributes = {pair.p + pair.len, field.len - pair.len}};
 	ret->name = ht_str_trim(ht_cut_at(pair, '=', &ret->value));
@@ -148,14 +149,18 @@ void ht_set_cookie_parse(struct ht_str field, uint64_t now_s, struct ht_set_cook
 	/* of several attributes of one name the last counts, and Max-Age before Expires */
 	for (attributes = rest; attributes.len; attributes = rest) {
 		struct ht_str value, name;
-		int64_t date;
 
 		name = ht_str_trim(ht_cut_at(ht_cut_at(attributes, ';', &rest), '=', &value));
 		value = ht_str_trim(value);
 		if (ht_is_named(name, "max-age"))
-			aged |= ht_max_age(value, &aged_out);
-		else if (ht_is_named(name, "expires") && ht_cookie_date(value, &date))
-			dated_out = date <= (int64_t)now_s;
+			aged |= ht_max_age(value, &age);
+		else if (ht_is_named(name, "expires"))
+			dated |= ht_cookie_date(value, &date);
 	}
-	ret->deletion = !ret->value.len || (aged ? aged_out : dated_out);
+	ret->persistent = aged || dated;
+	if (aged)
+		ret->expires_s = now_s + age;
+	else if (dated)
+		ret->expires_s = date < 0 ? 0 : HT_MIN((uint64_t)date, now_s + HT_AGE_MAX);
+	ret->deletion = !ret->value.len || (ret->persistent && ret->expires_s <= now_s);
 }

@@ -18,6 +18,9 @@ static const char *const side_names[HT_SIDE_MAX] = {"client", "backend"};
 static const char *const state_names[HT_CONN_STATE_MAX] = {"active", "idle"};
 static const char *const tls_versions[2] = {"1.2", "1.3"};
 static const char *const off_on[2] = {"off", "on"};
+static const char *const tls_refusals[HT_TLS_REFUSED_MAX] = {
+	"record", "alert", "key-update", "flood", "renegotiation", "early-data",
+};
 
 /* Counters without labels. */
 static const struct {
@@ -39,6 +42,8 @@ static const struct {
 	PLAIN(timeouts, "timeouts", "Connections ended by one of the timeouts."),
 	PLAIN(backend_connects, "backend_connects", "Connections made to backends."),
 	PLAIN(backend_failures, "backend_failures", "Backend connections that failed."),
+	PLAIN(backend_unanswered, "backend_unanswered",
+	      "Requests that a backend took and gave no valid answer to."),
 	PLAIN(backend_retries, "backend_retries", "Requests sent again on another connection."),
 	PLAIN(bytes_in, "received_bytes", "Bytes received from clients, after TLS."),
 	PLAIN(bytes_out, "sent_bytes", "Bytes sent to clients, before TLS."),
@@ -212,6 +217,13 @@ static void write_tls(FILE *f, const struct ht_stats *s)
 					"ktls_rx=\"%s\"} %" PRIu64 "\n",
 					tls_versions[v], off_on[tx], off_on[rx],
 					value_of(&s->tls[v][tx][rx]));
+
+	write_header(f, "hardtack_tls_refused_total", "counter",
+		     "What clients were refused once TLS was established; all but renegotiation "
+		     "and early data ended the connection.");
+	for (int r = 0; r < HT_TLS_REFUSED_MAX; r++)
+		fprintf(f, "hardtack_tls_refused_total{reason=\"%s\"} %" PRIu64 "\n",
+			tls_refusals[r], value_of(&s->tls_refused[r]));
 }
 
 static void write_proxy(FILE *f, const struct ht_stats *s)
@@ -248,6 +260,16 @@ static void write_upstreams(FILE *f, const struct ht_stats_global *g)
 	write_header(f, "hardtack_upstream_lookups_failed_total", "counter",
 		     "Lookups of upstreams' names that failed; the addresses before stay in use.");
 	fprintf(f, "hardtack_upstream_lookups_failed_total %" PRIu64 "\n", g->lookups_failed);
+}
+
+static void write_spliced(FILE *f, const struct ht_stats *s)
+{
+	write_header(f, "hardtack_spliced_bytes_total", "counter",
+		     "Bytes of bodies that went from socket to socket without being copied.");
+	fprintf(f, "hardtack_spliced_bytes_total{direction=\"request\"} %" PRIu64 "\n",
+		value_of(&s->spliced_in));
+	fprintf(f, "hardtack_spliced_bytes_total{direction=\"response\"} %" PRIu64 "\n",
+		value_of(&s->spliced_out));
 }
 
 static void write_plain(FILE *f, const struct ht_stats *s)
@@ -339,6 +361,7 @@ char *ht_stats_prometheus(const struct ht_stats *const *workers, size_t nworkers
 	write_guard(f);
 	write_proxy(f, sum);
 	write_plain(f, sum);
+	write_spliced(f, sum);
 	write_upstreams(f, g);
 	write_gate(f, g);
 	write_bpf_stats(f, g);

@@ -20,6 +20,17 @@ enum ht_where { HT_WHERE_KERNEL, HT_WHERE_USER, HT_WHERE_MAX };
 enum ht_side { HT_SIDE_CLIENT, HT_SIDE_BACKEND, HT_SIDE_MAX };
 enum ht_conn_state { HT_CONN_ACTIVE, HT_CONN_IDLE, HT_CONN_STATE_MAX };
 
+/* What clients are refused once TLS is established. */
+enum ht_tls_refusal {
+	HT_TLS_REFUSED_RECORD,	      /* forged, malformed or out of place */
+	HT_TLS_REFUSED_ALERT,	      /* the client's own, a fatal one */
+	HT_TLS_REFUSED_KEY_UPDATE,    /* the kernel has the keys and can't change them */
+	HT_TLS_REFUSED_FLOOD,	      /* messages without end and no data between them */
+	HT_TLS_REFUSED_RENEGOTIATION, /* the connection goes on */
+	HT_TLS_REFUSED_EARLY_DATA,    /* likewise */
+	HT_TLS_REFUSED_MAX,
+};
+
 /* One per worker; 64-bit, written with relaxed stores by its owner only. */
 struct ht_stats {
 	_Atomic uint64_t requests[HT_STATS_LISTENERS][HT_STATS_CODES];
@@ -30,9 +41,12 @@ struct ht_stats {
 	_Atomic int64_t connections[HT_SIDE_MAX][HT_CONN_STATE_MAX]; /* gauges */
 	_Atomic uint64_t accepted, connections_refused, tls_failed;
 	_Atomic uint64_t tls[2][2][2]; /* [TLS 1.3][ktls_tx][ktls_rx] */
+	_Atomic uint64_t tls_refused[HT_TLS_REFUSED_MAX];
 	_Atomic uint64_t backend_connects, backend_failures, backend_retries;
+	_Atomic uint64_t backend_unanswered;
 	_Atomic uint64_t timeouts, malformed, rejected_unbound;
 	_Atomic uint64_t bytes_in, bytes_out;
+	_Atomic uint64_t spliced_in, spliced_out; /* of those, bytes of bodies */
 	_Atomic uint64_t proxy_untrusted, proxy_malformed;
 	_Atomic uint64_t exempt; /* requests */
 };

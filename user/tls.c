@@ -5,6 +5,7 @@
  */
 #include "tls.h"
 
+#include <linux/tls.h>
 #include <netinet/tcp.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -15,16 +16,26 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "creds.h"
 #include "ticket.h"
 
 #define HT_TLS_CIPHERS                                                                             \
 	"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE+CHACHA20:ECDHE+AESGCM"
 #define HT_TLS_SUITES "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+#define HT_TLS_DATALESS 32    /* as many empty records does the library take in a row */
 #define HT_TLS_SESSIONS 10240 /* TLS 1.2 without tickets; the others carry their own state */
+
+#define HT_TLS_REKEYING 0x30200000L /* OpenSSL from 3.2 on gives the kernel further keys */
 
 #ifndef TCP_ULP
 #define TCP_ULP 31
 #endif
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+
+/* The kernel takes further keys (6.14). Set by the probe, before there are threads. */
+static bool kernel_rekeys;
 
 struct ht_tls_ctx {
 	struct ht_tls_params params;
@@ -109,6 +120,63 @@ static int reader_install(struct ht_tls *t, const struct ht_tls_ctx *x)
 	return 0;
 }
 
+/* ---- what is no data, once the handshake is done ---- */
+
+static void refuse(struct ht_tls *t, enum ht_tls_refusal why)
+{
+	t->refused |= 1U << why;
+	if (why == HT_TLS_REFUSED_RENEGOTIATION || why == HT_TLS_REFUSED_EARLY_DATA)
+		return;
+	/* the library reads on until there is data: this makes it stop at the next record */
+	SSL_set_shutdown(t->ssl, SSL_get_shutdown(t->ssl) | SSL_RECEIVED_SHUTDOWN);
+	t->doomed = true;
+}
+
+/* Keys that the kernel has stay as they are, unless both it and the library can change them. */
+static bool can_rekey(const struct ht_tls *t, bool ours_too)
+{
+	if (kernel_rekeys && OpenSSL_version_num() >= HT_TLS_REKEYING)
+		return true;
+	return !BIO_get_ktls_recv(SSL_get_rbio(t->ssl)) &&
+	       !(ours_too && BIO_get_ktls_send(SSL_get_wbio(t->ssl)));
+}
+
+static void saw_key_update(struct ht_tls *t, bool requested)
+{
+	if (!can_rekey(t, requested))
+		refuse(t, HT_TLS_REFUSED_KEY_UPDATE);
+	else if (++t->dataless > HT_TLS_DATALESS)
+		refuse(t, HT_TLS_REFUSED_FLOOD);
+}
+
+static void saw_alert(struct ht_tls *t, bool sent, unsigned level, unsigned what)
+{
+	if (sent && what == SSL_AD_NO_RENEGOTIATION) {
+		refuse(t, HT_TLS_REFUSED_RENEGOTIATION);
+		if (++t->dataless > HT_TLS_DATALESS)
+			refuse(t, HT_TLS_REFUSED_FLOOD);
+	} else if (level == SSL3_AL_FATAL) {
+		refuse(t, sent ? HT_TLS_REFUSED_RECORD : HT_TLS_REFUSED_ALERT);
+	}
+}
+
+/* SSL_set_msg_callback(3): every message, as it comes and as it is sent. */
+static void on_message(int sent, int version, int type, const void *data, size_t len, SSL *ssl,
+		       void *arg)
+{
+	const unsigned char *p = data;
+	struct ht_tls *t = arg;
+
+	(void)version, (void)ssl;
+	if (!t->established)
+		return;
+	if (type == SSL3_RT_HANDSHAKE && !sent && len > SSL3_HM_HEADER_LENGTH &&
+	    p[0] == SSL3_MT_KEY_UPDATE)
+		saw_key_update(t, p[SSL3_HM_HEADER_LENGTH] == SSL_KEY_UPDATE_REQUESTED);
+	else if (type == SSL3_RT_ALERT && len == 2)
+		saw_alert(t, sent, p[0], p[1]);
+}
+
 /* ---- what the client hello decides ---- */
 
 /* The host name of the server_name extension (RFC 6066, section 3), or empty. */
@@ -137,11 +205,22 @@ static SSL_CTX *ctx_for_name(const struct ht_tls_ctx *x, struct ht_str sni)
 	return x->certs[0];
 }
 
+/* Whoever publishes no list (that we are given) has revoked no authority; of clients, nobody knows. */
+static int verify_lists(int ok, X509_STORE_CTX *store)
+{
+	if (ok || X509_STORE_CTX_get_error(store) != X509_V_ERR_UNABLE_TO_GET_CRL ||
+	    !X509_STORE_CTX_get_error_depth(store))
+		return ok;
+	X509_STORE_CTX_set_error(store, X509_V_OK);
+	return 1;
+}
+
 /* A site that binds to the subject takes no certificate without one. */
 static int verify_subject(int ok, X509_STORE_CTX *store)
 {
 	X509 *cert = X509_STORE_CTX_get_current_cert(store);
 
+	ok = verify_lists(ok, store);
 	if (!ok || X509_STORE_CTX_get_error_depth(store) || !cert ||
 	    X509_NAME_entry_count(X509_get_subject_name(cert)))
 		return ok;
@@ -197,23 +276,24 @@ static bool has_expired(const X509 *cert)
 	return X509_cmp_current_time(X509_get0_notAfter(cert)) <= 0;
 }
 
-/* Does a list of its issuer name its serial number? Lists and certificates are verified already. */
-static bool is_revoked(const struct ht_tls_ctx *x, X509 *cert)
+/*
+ * Sessions are granted under the very lists that there are (session_ids()), so nobody in them can
+ * have been revoked since. But a list may have come of age, and then a whole handshake must tell.
+ */
+static bool lists_expired(const struct ht_tls_ctx *x)
 {
 	for (int i = 0; i < sk_X509_CRL_num(x->crls); i++) {
-		X509_CRL *crl = sk_X509_CRL_value(x->crls, i);
-		X509_REVOKED *entry;
+		const ASN1_TIME *next = X509_CRL_get0_nextUpdate(sk_X509_CRL_value(x->crls, i));
 
-		if (!X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_issuer_name(cert)) &&
-		    X509_CRL_get0_by_cert(crl, &entry, cert) == 1)
+		if (next && X509_cmp_current_time(next) <= 0)
 			return true;
 	}
 	return false;
 }
 
 /*
- * A ticket brings its certificate along. If that has expired or was revoked since, the client must
- * show another.
+ * A ticket brings its certificate along. If that has expired since, the client must show another; he
+ * must show it again if the lists of who was revoked are too old.
  */
 static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigned char *key_name,
 				   size_t key_name_len, SSL_TICKET_STATUS status, void *arg)
@@ -226,7 +306,7 @@ static SSL_TICKET_RETURN on_ticket(SSL *ssl, SSL_SESSION *session, const unsigne
 	case SSL_TICKET_SUCCESS:
 	case SSL_TICKET_SUCCESS_RENEW:
 		cert = SSL_SESSION_get0_peer(session);
-		if (cert && (has_expired(cert) || is_revoked(x, cert)))
+		if (cert && (has_expired(cert) || lists_expired(x)))
 			return SSL_TICKET_RETURN_IGNORE_RENEW;
 		return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE
 						    : SSL_TICKET_RETURN_USE_RENEW;
@@ -332,24 +412,33 @@ static int no_passphrase(char *buf, int size, int rwflag, void *arg)
 
 /* ---- contexts ---- */
 
-/* A digest of what a session was granted under: the listener and whose certificates it takes. */
+static bool digest_file(EVP_MD_CTX *md, const char *path)
+{
+	_cleanup_fclose_ FILE *f = path ? fopen(ht_creds_path(path), "re") : NULL;
+	bool ok = EVP_DigestUpdate(md, path ? "+" : "-", 1);
+	char block[4096];
+	size_t n;
+
+	while (ok && f && (n = fread(block, 1, sizeof(block), f)) > 0)
+		ok = EVP_DigestUpdate(md, block, n);
+	return ok;
+}
+
+/*
+ * A digest of what a session was granted under: the listener, whose certificates it takes and whose
+ * it does not take any more.
+ */
 static int session_ids(struct ht_tls_ctx *x)
 {
 	const struct ht_listener_config *l = x->params.listener;
-	char head[256], block[4096];
-	_cleanup_fclose_ FILE *f = NULL;
+	char head[256];
 	unsigned char digest[32];
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
-	size_t n;
 
-	snprintf(head, sizeof(head), "%s %d %s", l->addr.text, l->tls->client_cert,
-		 l->tls->client_ca ? "ca" : "none");
+	snprintf(head, sizeof(head), "%s %d", l->addr.text, l->tls->client_cert);
 	ok = ok && EVP_DigestUpdate(md, head, strlen(head));
-	if (l->tls->client_ca)
-		f = fopen(l->tls->client_ca, "re");
-	while (ok && f && (n = fread(block, 1, sizeof(block), f)) > 0)
-		ok = EVP_DigestUpdate(md, block, n);
+	ok = ok && digest_file(md, l->tls->client_ca) && digest_file(md, l->tls->client_crl);
 	ok = ok && EVP_DigestFinal_ex(md, digest, NULL);
 	EVP_MD_CTX_free(md);
 	for (size_t i = 0; i < 2; i++) {
@@ -361,15 +450,18 @@ static int session_ids(struct ht_tls_ctx *x)
 
 static void ctx_options(struct ht_tls_ctx *x, SSL_CTX *ctx)
 {
+	/* an end without close_notify is one all the same: what came is whole by its own framing */
 	uint64_t options = SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-			   SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA;
+			   SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
+			   SSL_OP_IGNORE_UNEXPECTED_EOF;
 
 	if (x->params.ktls)
 		options |= SSL_OP_ENABLE_KTLS;
 	SSL_CTX_set_options(ctx, options);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_SERVER);
+	/* on_ticket() looks whether the lists are too old; whatever comes from the cache, nobody */
+	SSL_CTX_set_session_cache_mode(ctx, x->crls ? SSL_SESS_CACHE_OFF : SSL_SESS_CACHE_SERVER);
 	SSL_CTX_sess_set_cache_size(ctx, HT_TLS_SESSIONS);
 	SSL_CTX_set_session_id_context(ctx, x->session_id[0], sizeof(x->session_id[0]));
 	SSL_CTX_set_num_tickets(ctx, 1);
@@ -391,7 +483,7 @@ static int load_crls(struct ht_tls_ctx *x, struct ht_diag *diag)
 	if (!c->client_crl)
 		return 0;
 	x->crls = sk_X509_CRL_new_null();
-	file = BIO_new_file(c->client_crl, "re");
+	file = BIO_new_file(ht_creds_path(c->client_crl), "re");
 	while (file && x->crls && (crl = PEM_read_bio_X509_CRL(file, NULL, NULL, NULL))) {
 		if (!sk_X509_CRL_push(x->crls, crl))
 			X509_CRL_free(crl);
@@ -404,7 +496,10 @@ static int load_crls(struct ht_tls_ctx *x, struct ht_diag *diag)
 	return 0;
 }
 
-/* The client's own certificate must not be on the list of its issuer, and there must be a list. */
+/*
+ * No certificate of a chain may be on a list of its issuer, and lists must be current. There must be
+ * one for the client's own certificate, see verify_lists().
+ */
 static int ctx_client_crl(struct ht_tls_ctx *x, SSL_CTX *ctx, struct ht_diag *diag)
 {
 	const struct ht_tls_config *c = x->params.listener->tls;
@@ -414,7 +509,8 @@ static int ctx_client_crl(struct ht_tls_ctx *x, SSL_CTX *ctx, struct ht_diag *di
 	for (int i = 0; i < sk_X509_CRL_num(x->crls); i++)
 		ok = ok && X509_STORE_add_crl(store, sk_X509_CRL_value(x->crls, i));
 	if (x->crls)
-		ok = ok && X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+		ok = ok &&
+		     X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 	if (ok)
 		return 0;
 	return tls_say(diag, x->params.listener, c->crl_line, c->crl_col,
@@ -431,11 +527,11 @@ static int ctx_client_ca(struct ht_tls_ctx *x, SSL_CTX *ctx, struct ht_diag *dia
 		mode = SSL_VERIFY_PEER;
 	if (c->client_cert == HT_CLIENT_CERT_REQUIRED)
 		mode = SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
-	SSL_CTX_set_verify(ctx, mode, NULL);
+	SSL_CTX_set_verify(ctx, mode, verify_lists);
 	if (!c->client_ca)
 		return 0;
-	names = SSL_load_client_CA_file(c->client_ca);
-	if (!names || !SSL_CTX_load_verify_file(ctx, c->client_ca)) {
+	names = SSL_load_client_CA_file(ht_creds_path(c->client_ca));
+	if (!names || !SSL_CTX_load_verify_file(ctx, ht_creds_path(c->client_ca))) {
 		sk_X509_NAME_pop_free(names, X509_NAME_free);
 		return tls_say(diag, x->params.listener, c->line, c->col,
 			       "client-ca can't be used");
@@ -449,9 +545,9 @@ static int ctx_certificate(struct ht_tls_ctx *x, SSL_CTX *ctx, const struct ht_c
 {
 	const struct ht_listener_config *l = x->params.listener;
 
-	if (SSL_CTX_use_certificate_chain_file(ctx, c->certificate) != 1)
+	if (SSL_CTX_use_certificate_chain_file(ctx, ht_creds_path(c->certificate)) != 1)
 		return tls_say(diag, l, c->line, c->col, "the certificate can't be used");
-	if (SSL_CTX_use_PrivateKey_file(ctx, c->key, SSL_FILETYPE_PEM) != 1 ||
+	if (SSL_CTX_use_PrivateKey_file(ctx, ht_creds_path(c->key), SSL_FILETYPE_PEM) != 1 ||
 	    SSL_CTX_check_private_key(ctx) != 1)
 		return tls_say(diag, l, c->line, c->col,
 			       "the key can't be used with this certificate");
@@ -550,6 +646,20 @@ static int tcp_pair(int *ret_a, int *ret_b)
 	return 0;
 }
 
+/* Does a connection with keys take others? */
+static bool probe_rekey(int fd)
+{
+	const struct tls12_crypto_info_aes_gcm_128 keys = {
+		.info = {.version = TLS_1_3_VERSION, .cipher_type = TLS_CIPHER_AES_GCM_128}};
+
+	for (int i = 0; i < 2; i++) {
+		if (setsockopt(fd, SOL_TLS, TLS_TX, &keys, sizeof(keys)) ||
+		    setsockopt(fd, SOL_TLS, TLS_RX, &keys, sizeof(keys)))
+			return false;
+	}
+	return true;
+}
+
 int ht_tls_ktls_probe(char *why, size_t why_len)
 {
 #ifdef OPENSSL_NO_KTLS
@@ -568,6 +678,7 @@ int ht_tls_ktls_probe(char *why, size_t why_len)
 		snprintf(why, why_len, "the kernel has no TLS (module tls): %s", strerror(-err));
 		return err;
 	}
+	kernel_rekeys = probe_rekey(a);
 	if (why_len)
 		why[0] = 0;
 	return 0;
@@ -582,7 +693,9 @@ int ht_tls_open(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source
 
 	if (!ssl)
 		return -ENOMEM;
-	*t = (struct ht_tls){ssl, source};
+	*t = (struct ht_tls){.ssl = ssl, .source = source};
+	SSL_set_msg_callback(ssl, on_message);
+	SSL_set_msg_callback_arg(ssl, t);
 	if (!SSL_set_fd(ssl, source->fd) || !SSL_set_app_data(ssl, (char *)x))
 		goto failed;
 	if (!x->params.ktls && reader_install(t, x))
@@ -615,7 +728,8 @@ static int client_ctx(struct ht_tls_ctx *x, const char *ca)
 	    !SSL_CTX_set_ciphersuites(ctx, HT_TLS_SUITES) ||
 	    SSL_CTX_set_alpn_protos(ctx, ours, sizeof(ours) - 1))
 		return -EINVAL;
-	if (!(ca ? SSL_CTX_load_verify_file(ctx, ca) : SSL_CTX_set_default_verify_paths(ctx)))
+	if (!(ca ? SSL_CTX_load_verify_file(ctx, ht_creds_path(ca))
+		 : SSL_CTX_set_default_verify_paths(ctx)))
 		return -EINVAL;
 	return 0;
 }
@@ -661,7 +775,7 @@ int ht_tls_connect(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *sou
 
 	if (!ssl)
 		return -ENOMEM;
-	*t = (struct ht_tls){ssl, source};
+	*t = (struct ht_tls){.ssl = ssl, .source = source};
 	if (!SSL_set_fd(ssl, source->fd) || !SSL_set_app_data(ssl, (char *)x) ||
 	    !expect_host(ssl, host) || reader_install(t, x)) {
 		ht_tls_close(t);
@@ -673,8 +787,8 @@ int ht_tls_connect(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *sou
 }
 
 /*
- * What a call that returned <= 0 meant. The library's error queue is empty before every call,
- * because whoever finds something in it clears it here.
+ * What a call that returned <= 0 meant. The library's error queue, which all connections of a thread
+ * share, is empty before every call: whoever finds something in it clears it here.
  */
 static int tls_result(struct ht_tls *t, int n, const char **ret_why)
 {
@@ -702,7 +816,31 @@ static int tls_result(struct ht_tls *t, int n, const char **ret_why)
 		return SSL_is_server(t->ssl) ? 0 : -ECONNRESET;
 	if (err == SSL_ERROR_SYSCALL && !saved)
 		return SSL_is_server(t->ssl) ? 0 : -ECONNRESET;
+	if (err == SSL_ERROR_SSL && ERR_GET_REASON(code) == SSL_R_HTTP_REQUEST)
+		return -EPROTONOSUPPORT;
 	return err == SSL_ERROR_SYSCALL ? -saved : -EPROTO;
+}
+
+/* As tls_result(), after the handshake: what the library or the kernel could not make sense of. */
+static int tls_read_result(struct ht_tls *t, int n)
+{
+	const char *why;
+	int err = tls_result(t, n, &why);
+
+	if (err == -EPROTO || err == -EBADMSG || err == -EMSGSIZE || err == -EINVAL || err == -EIO)
+		t->refused |= t->doomed ? 0 : 1U << HT_TLS_REFUSED_RECORD;
+	return t->doomed ? -EPROTO : err;
+}
+
+void ht_tls_lost(struct ht_tls *t)
+{
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	if (getsockopt(t->source->fd, SOL_SOCKET, SO_ERROR, &err, &len))
+		return;
+	if (err == EBADMSG || err == EMSGSIZE || err == EINVAL)
+		t->refused |= 1U << HT_TLS_REFUSED_RECORD;
 }
 
 /* What is wrong with the client's certificate; also where a session was resumed, long after. */
@@ -719,10 +857,6 @@ static const char *peer_problem(const struct ht_tls *t)
 	if (has_expired(cert)) {
 		SSL_CTX_remove_session(x->certs[0], SSL_get_session(t->ssl));
 		return "client certificate has expired";
-	}
-	if (is_revoked(x, cert)) {
-		SSL_CTX_remove_session(x->certs[0], SSL_get_session(t->ssl));
-		return "client certificate was revoked";
 	}
 	if (needed && SSL_get_verify_callback(t->ssl) == verify_subject &&
 	    !X509_NAME_entry_count(X509_get_subject_name(cert)))
@@ -749,11 +883,15 @@ int ht_tls_handshake(struct ht_tls *t, const char **ret_why)
 		err = tls_result(t, n, ret_why);
 		if (err != -EAGAIN && !SSL_is_server(t->ssl))
 			*ret_why = backend_problem(t, *ret_why);
-		return err == -EAGAIN ? err : -EPROTO;
+		return err == -EAGAIN || err == -EPROTONOSUPPORT ? err : -EPROTO;
 	}
 	*ret_why = SSL_is_server(t->ssl) ? peer_problem(t) : NULL;
+	ERR_clear_error(); /* success may leave something behind */
 	if (*ret_why)
 		return -EPROTO;
+	t->established = true;
+	if (SSL_get_early_data_status(t->ssl) == SSL_EARLY_DATA_REJECTED)
+		refuse(t, HT_TLS_REFUSED_EARLY_DATA);
 	if (x->params.ktls && !BIO_get_ktls_recv(SSL_get_rbio(t->ssl)))
 		return reader_install(t, x);
 	return 0;
@@ -761,12 +899,14 @@ int ht_tls_handshake(struct ht_tls *t, const char **ret_why)
 
 ssize_t ht_tls_read(struct ht_tls *t, void *buf, size_t len)
 {
-	const char *why;
 	int n;
 
 	errno = 0;
 	n = SSL_read(t->ssl, buf, (int)HT_MIN(len, (size_t)INT32_MAX));
-	return n > 0 ? n : tls_result(t, n, &why);
+	if (n <= 0 || t->doomed)
+		return tls_read_result(t, n);
+	t->dataless = 0;
+	return n;
 }
 
 ssize_t ht_tls_peek(struct ht_tls *t)
@@ -798,12 +938,32 @@ bool ht_tls_pending(const struct ht_tls *t)
 	return SSL_has_pending(t->ssl);
 }
 
-void ht_tls_shutdown(struct ht_tls *t)
+bool ht_tls_takes_plain(const struct ht_tls *t)
 {
-	if (!SSL_is_init_finished(t->ssl) || SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN)
-		return;
-	SSL_shutdown(t->ssl);
+	return BIO_get_ktls_send(SSL_get_wbio(t->ssl)) && !SSL_want_write(t->ssl) &&
+	       SSL_get_key_update_type(t->ssl) == SSL_KEY_UPDATE_NONE &&
+	       SSL_is_init_finished(t->ssl);
+}
+
+bool ht_tls_gives_plain(const struct ht_tls *t)
+{
+	return BIO_get_ktls_recv(SSL_get_rbio(t->ssl)) && !SSL_has_pending(t->ssl) &&
+	       SSL_is_init_finished(t->ssl);
+}
+
+int ht_tls_shutdown(struct ht_tls *t)
+{
+	int n;
+
+	if (!SSL_is_init_finished(t->ssl) || t->said_goodbye)
+		return 0;
+	errno = 0;
+	n = SSL_shutdown(t->ssl);
+	t->said_goodbye = n >= 0 || SSL_get_error(t->ssl, n) != SSL_ERROR_WANT_WRITE;
 	ERR_clear_error();
+	if (!t->said_goodbye)
+		t->source->writable = false;
+	return t->said_goodbye ? 0 : -EAGAIN;
 }
 
 void ht_tls_close(struct ht_tls *t)
@@ -826,24 +986,4 @@ void ht_tls_info(const struct ht_tls *t, struct ht_tls_info *ret)
 		.resumed = SSL_session_reused(t->ssl),
 		.verified = SSL_get0_peer_certificate(t->ssl) != NULL,
 	};
-}
-
-char *ht_tls_subject(const struct ht_tls *t)
-{
-	X509 *cert = SSL_get0_peer_certificate(t->ssl);
-	BIO *b = cert ? BIO_new(BIO_s_mem()) : NULL;
-	char *text, *ret = NULL;
-	long len;
-
-	if (!b)
-		return NULL;
-	if (X509_NAME_print_ex(b, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253) >= 0) {
-		len = BIO_get_mem_data(b, &text);
-		ret = len > 0 ? calloc(1, (size_t)len + 1) : NULL;
-		if (ret) /* the text has no NUL at its end */
-			memcpy(ret, text, (size_t)len);
-	}
-	BIO_free(b);
-	ERR_clear_error();
-	return ret;
 }

@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "loop.h"
+#include "stats.h"
 #include "util.h"
 
 struct ht_tls_ctx;
@@ -38,10 +39,18 @@ int ht_tls_ktls_probe(char *why, size_t why_len);
 
 struct ssl_st;
 
-/* One connection. Zeroed = none. The source is borrowed: its readiness is used and kept. */
+/*
+ * One connection. Zeroed = none. The source is borrowed: its readiness is used and kept. OpenSSL
+ * knows a server's by its address: it must not move.
+ */
 struct ht_tls {
 	struct ssl_st *ssl;
 	struct ht_source *source;
+	uint32_t refused; /* bits by enum ht_tls_refusal; for the owner to count and to clear */
+	bool established; /* the handshake is behind it */
+	bool doomed;	  /* what was refused ends it */
+	bool said_goodbye;
+	unsigned dataless; /* messages in a row that are no data */
 };
 
 /* A server's side of a connection over source->fd. -ENOMEM. */
@@ -63,7 +72,10 @@ int ht_tls_connect(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *sou
 /* As ht_tls_read() of one byte that stays where it is. */
 ssize_t ht_tls_peek(struct ht_tls *t);
 
-/* 0 when it is done, -EAGAIN, or -EPROTO: *ret_why is static or the library's text. */
+/*
+ * 0 when it is done, -EAGAIN, -EPROTONOSUPPORT if the client speaks plain HTTP, or -EPROTO: *ret_why
+ * is static or the library's text.
+ */
 int ht_tls_handshake(struct ht_tls *t, const char **ret_why);
 
 /* As recv(): bytes, 0 at the end, -EAGAIN or -errno. */
@@ -72,11 +84,24 @@ ssize_t ht_tls_read(struct ht_tls *t, void *buf, size_t len);
 /* As send(): after -EAGAIN the same bytes must come again, more may follow them. */
 ssize_t ht_tls_write(struct ht_tls *t, const void *buf, size_t len);
 
+/* The socket has an error that nobody has read: a record that the kernel could not open? */
+void ht_tls_lost(struct ht_tls *t);
+
 /* Decrypted or undecrypted bytes wait inside: a read may succeed without the socket. */
 bool ht_tls_pending(const struct ht_tls *t);
 
-/* Says goodbye (close_notify), once; what doesn't go out at once is left. */
-void ht_tls_shutdown(struct ht_tls *t);
+/*
+ * May application data be written to, or read from, the socket itself? Only where the kernel has
+ * that direction, and nothing of the library's own must go first: ask before each piece.
+ */
+bool ht_tls_takes_plain(const struct ht_tls *t);
+bool ht_tls_gives_plain(const struct ht_tls *t);
+
+/*
+ * Says goodbye (close_notify), once. 0, also where it can't be said at all; -EAGAIN if it didn't go
+ * out: call again when the socket is writable.
+ */
+int ht_tls_shutdown(struct ht_tls *t);
 void ht_tls_close(struct ht_tls *t); /* frees; the fd stays the caller's */
 
 struct ht_tls_info {
@@ -88,5 +113,22 @@ void ht_tls_info(const struct ht_tls *t, struct ht_tls_info *ret);
 
 /* The client certificate's subject by RFC 2253, malloc'ed; NULL without one or if it is empty. */
 char *ht_tls_subject(const struct ht_tls *t);
+
+/*
+ * Its common name in UTF-8 into ret[cap], without a NUL behind it: the length, 0 without one. Of
+ * several the last of the sequence counts, which is the most specific: in a directory's "DC=com,
+ * DC=example, CN=Users, CN=Alice" that is Alice. Likewise 0 if it is longer than cap, or has a
+ * NUL in it: a part of a name is another's.
+ */
+size_t ht_tls_common_name(const struct ht_tls *t, char *ret, size_t cap);
+
+/* The SHA-256 of the client certificate's SubjectPublicKeyInfo in DER. False without one. */
+bool ht_tls_spki(const struct ht_tls *t, uint8_t ret[32]);
+
+/*
+ * What only the two ends of this connection know: its exporter by RFC 9266. False where that is not
+ * unique to it: in TLS 1.2 without the extended master secret (RFC 7627).
+ */
+bool ht_tls_exporter(const struct ht_tls *t, uint8_t ret[32]);
 
 #endif

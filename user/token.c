@@ -1,164 +1,191 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The token formats of compat.md, one function per profile. A token is computed from its
- * parameters alone: no clock, no cache, no logging, and nothing of the secret outlives a call.
+ * The token formats of compat.md, one function per profile, and which profiles there are;
+ * token_native.c has our own. A token is computed from its parameters alone: no clock, no cache, no
+ * logging, and nothing of the secret outlives a call.
  */
 #include "token.h"
 
-#include <assert.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 
-#define SHA256_LEN 32
-#define SHA256_BLOCK 64
-#define F5_TOKEN_LEN 44 /* base64 of SHA256_LEN bytes, padded */
+#include "token_native.h"
 
 static const struct {
 	const char *name;
 	bool built;
 } profiles[] = {
-	[HT_PROFILE_NATIVE] = {"native", false},
+	[HT_PROFILE_NATIVE] = {"native", true},
 	[HT_PROFILE_F5_IRULE] = {"f5-irule", true},
-	[HT_PROFILE_PROXYSG] = {"proxysg", false},
+	[HT_PROFILE_PROXYSG] = {"proxysg", true},
 	[HT_PROFILE_SESSION_ID] = {"session-id", false},
 	[HT_PROFILE_SECURE_COOKIE] = {"secure-cookie", false},
 };
 
-/*
- * Looking SHA-256 up by name costs more than computing it, so it is looked up once. The method is
- * immutable: every thread reads it without a lock.
- */
-static EVP_MD *sha256_method;
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
-
-static void fetch_sha256(void)
+static void mac_sha256(const struct ht_secret *secret, const struct ht_str *parts, size_t n,
+		       uint8_t ret[SHA256_DIGEST_LENGTH])
 {
-	sha256_method = EVP_MD_fetch(NULL, "SHA256", NULL);
+	struct ht_mac_key scratch;
+
+	ht_mac_sha256(ht_token_key(secret, &scratch), parts, n, ret);
+	ht_token_key_done(secret, &scratch);
 }
 
-/* SHA-256 over the parts in order. *ctx is ready for the next message afterwards. */
-static bool sha256_parts(EVP_MD_CTX *ctx, const struct ht_str *parts, size_t n, uint8_t *ret)
-{
-	if (!EVP_DigestInit_ex2(ctx, sha256_method, NULL))
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (parts[i].len && !EVP_DigestUpdate(ctx, parts[i].p, parts[i].len))
-			return false;
-	return EVP_DigestFinal_ex(ctx, ret, NULL);
-}
-
-/* The secret as one zero-padded block; a longer one is hashed first (RFC 2104, 2). */
-static bool hmac_block(EVP_MD_CTX *ctx, struct ht_secret secret, uint8_t block[SHA256_BLOCK])
-{
-	struct ht_str whole = {(const char *)secret.bytes, secret.len};
-
-	memset(block, 0, SHA256_BLOCK);
-	if (secret.len > SHA256_BLOCK)
-		return sha256_parts(ctx, &whole, 1, block);
-	if (secret.len)
-		memcpy(block, secret.bytes, secret.len);
-	return true;
-}
-
-static void xor_block(uint8_t block[SHA256_BLOCK], uint8_t with)
-{
-	for (size_t i = 0; i < SHA256_BLOCK; i++)
-		block[i] ^= with;
-}
-
-#define HMAC_PARTS_MAX 3
+/* ---- f5-irule ---- */
 
 /*
- * HMAC-SHA256 (RFC 2104) over the parts in order. Written on top of the digest because that is
- * half the price of EVP_MAC once its copy of the secret is wiped too (0.3 against 0.54 us), and
- * a third of HMAC(), which looks its methods up each time.
- */
-static int hmac_sha256(struct ht_secret secret, const struct ht_str *parts, size_t n,
-		       uint8_t ret[SHA256_LEN])
-{
-	uint8_t block[SHA256_BLOCK], inner[SHA256_LEN];
-	struct ht_str padded[1 + HMAC_PARTS_MAX] = {{(const char *)block, sizeof(block)}};
-	EVP_MD_CTX *ctx;
-	int r = -EIO;
-
-	assert(n <= HMAC_PARTS_MAX);
-	memcpy(padded + 1, parts, n * sizeof(*parts));
-	pthread_once(&sha256_once, fetch_sha256);
-	ctx = EVP_MD_CTX_new();
-	if (!ctx || !sha256_method || !hmac_block(ctx, secret, block))
-		goto out;
-
-	xor_block(block, 0x36);
-	if (!sha256_parts(ctx, padded, 1 + n, inner))
-		goto out;
-	xor_block(block, 0x36 ^ 0x5c);
-	padded[1] = (struct ht_str){(const char *)inner, sizeof(inner)};
-	if (!sha256_parts(ctx, padded, 2, ret))
-		goto out;
-	r = 0;
-out:
-	EVP_MD_CTX_free(ctx); /* wipes its state */
-	OPENSSL_cleanse(block, sizeof(block));
-	OPENSSL_cleanse(inner, sizeof(inner));
-	return r;
-}
-
-/*
- * What must not be signed or verified: an empty value (that is a deletion), a secret that is none,
- * and a value that can shift a ':' between itself and the input ("abc" "2001:db8::1" and
- * "abc:2001" "db8::1" have one token).
+ * What must not be signed or verified: a value that can shift a ':' between itself and the input
+ * ("abc" "2001:db8::1" and "abc:2001" "db8::1" have one token).
  */
 static bool f5_irule_refuses(const struct ht_token_params *p)
 {
-	return !p->value.len || !p->secret.len ||
-	       (p->input_colon && memchr(p->value.p, ':', p->value.len));
+	return p->input_colon && memchr(p->value.p, ':', p->value.len);
 }
 
 static int f5_irule_sign(const struct ht_token_params *p, char *ret, size_t *ret_len)
 {
 	const struct ht_str parts[] = {p->value, {":", 1}, p->input};
-	uint8_t mac[SHA256_LEN];
-	/* EVP_EncodeBlock() adds a NUL. */
-	_Static_assert(F5_TOKEN_LEN < HT_TOKEN_TEXT_MAX, "a token and its NUL fit");
-	int r;
+	uint8_t mac[SHA256_DIGEST_LENGTH];
 
 	if (f5_irule_refuses(p))
 		return -EPERM;
-	r = hmac_sha256(p->secret, parts, HT_ARRAY_SIZE(parts), mac);
-	if (r < 0)
-		return r;
+	mac_sha256(&p->secret, parts, HT_ARRAY_SIZE(parts), mac);
 	*ret_len = (size_t)EVP_EncodeBlock((unsigned char *)ret, mac, sizeof(mac));
 	OPENSSL_cleanse(mac, sizeof(mac));
 	return 0;
 }
 
+/* ---- proxysg ---- */
+
+static size_t encode(enum ht_encoding encoding, const uint8_t *mac, size_t len, char *ret)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	switch (encoding) {
+	case HT_BASE64:
+		return (size_t)EVP_EncodeBlock((unsigned char *)ret, mac, (int)len);
+	case HT_BASE64URL:
+		return ht_base64url_encode(mac, len, ret);
+	case HT_HEX:
+		break;
+	}
+	for (size_t i = 0; i < len; i++) {
+		ret[2 * i] = digits[mac[i] >> 4];
+		ret[2 * i + 1] = digits[mac[i] & 15];
+	}
+	return 2 * len;
+}
+
+/*
+ * The first separator ends the name and the last one begins the input, or the bytes of one can be
+ * those of the other: not even a part of a separator may stand where it could be taken for one.
+ * Without any, nothing tells a name from a value; that a value runs into its input ("a1" "0.0.0.1"
+ * and "a" "10.0.0.1") is what byte compatibility costs.
+ */
+static bool proxysg_refuses(const struct ht_token_params *p)
+{
+	struct ht_str sep = p->separator;
+
+	if (p->name_in_mac && (!p->name.len || !sep.len))
+		return true;
+	if (!sep.len)
+		return false;
+	return (p->name_in_mac && memchr(p->name.p, sep.p[0], p->name.len)) ||
+	       (p->input.len && memchr(p->input.p, sep.p[sep.len - 1], p->input.len));
+}
+
+static int proxysg_sign(const struct ht_token_params *p, char *ret, size_t *ret_len)
+{
+	uint8_t mac[SHA256_DIGEST_LENGTH];
+	size_t n = 0, len = SHA256_DIGEST_LENGTH;
+	struct ht_str parts[5];
+
+	_Static_assert(SHA_DIGEST_LENGTH < SHA256_DIGEST_LENGTH, "mac[] holds either");
+	if (proxysg_refuses(p))
+		return -EPERM;
+	if (p->name_in_mac) {
+		parts[n++] = p->name;
+		parts[n++] = p->separator;
+	}
+	parts[n++] = p->value;
+	if (p->input.len) {
+		parts[n++] = p->separator;
+		parts[n++] = p->input;
+	}
+	if (p->algorithm == HT_SHA1) {
+		len = SHA_DIGEST_LENGTH;
+		ht_mac_sha1(p->secret.bytes, p->secret.len, parts, n, mac);
+	} else {
+		mac_sha256(&p->secret, parts, n, mac);
+	}
+	*ret_len = encode(p->encoding, mac, len, ret);
+	OPENSSL_cleanse(mac, sizeof(mac));
+	return 0;
+}
+
+/* ---- all of them ---- */
+
+/* An empty value is a deletion, an empty secret is none, under every profile. */
+static bool is_void(const struct ht_token_params *p)
+{
+	return !p->value.len || !p->secret.len;
+}
+
 int ht_token_sign(const struct ht_token_params *p, char *ret, size_t *ret_len)
 {
+	/* EVP_EncodeBlock() adds a NUL. */
+	_Static_assert(2 * SHA256_DIGEST_LENGTH < HT_TOKEN_TEXT_MAX, "a token and its NUL fit");
+
+	if (!ht_profile_built(p->profile))
+		return -EOPNOTSUPP;
+	if (is_void(p))
+		return -EPERM;
 	switch (p->profile) {
+	case HT_PROFILE_NATIVE:
+		return ht_native_sign(p, ret, ret_len);
 	case HT_PROFILE_F5_IRULE:
 		return f5_irule_sign(p, ret, ret_len);
+	case HT_PROFILE_PROXYSG:
+		return proxysg_sign(p, ret, ret_len);
 	default:
 		return -EOPNOTSUPP;
 	}
 }
 
-enum ht_token_verdict ht_token_verify(const struct ht_token_params *p, struct ht_str token)
+/* A format without times has one token for its parameters. */
+static enum ht_token_verdict compare(const struct ht_token_params *p, struct ht_str token)
 {
 	enum ht_token_verdict verdict = HT_TOKEN_FORGED;
 	char right[HT_TOKEN_TEXT_MAX];
 	size_t len;
-	int r;
+	int r = ht_token_sign(p, right, &len);
 
-	r = ht_token_sign(p, right, &len);
 	if (r == -EPERM || r == -EOPNOTSUPP)
 		return HT_TOKEN_REFUSED;
 	if (r < 0)
 		return HT_TOKEN_FORGED;
 	if (token.len == len && !CRYPTO_memcmp(token.p, right, len))
 		verdict = HT_TOKEN_VALID;
-	OPENSSL_cleanse(right, sizeof(right)); /* the right token is what a forger lacks */
+	OPENSSL_cleanse(right, len); /* the right token is what a forger lacks */
 	return verdict;
+}
+
+enum ht_token_verdict ht_token_check(const struct ht_token_params *p, struct ht_str token,
+				     uint64_t now_s, struct ht_token_info *ret)
+{
+	ret->issued_s = ret->expires_s = 0;
+	ret->persistent = false;
+	ret->attributes[0] = '\0';
+	if (p->profile != HT_PROFILE_NATIVE)
+		return compare(p, token);
+	return is_void(p) ? HT_TOKEN_REFUSED : ht_native_check(p, token, now_s, ret);
+}
+
+enum ht_token_verdict ht_token_verify(const struct ht_token_params *p, struct ht_str token)
+{
+	struct ht_token_info unused;
+
+	return ht_token_check(p, token, UINT64_MAX, &unused);
 }
 
 int ht_profile_parse(const char *text, enum ht_profile *ret)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The token formats, byte for byte as compat.md has them. Secret, value, binding and time come
- * in one params struct; no clock, no globals, no allocation, constant-time comparison.
+ * The token formats, byte for byte as compat.md and hardtack-native(7) have them. Secret, value,
+ * binding and times come in one params struct; no clock, no allocation, constant-time comparison.
  */
 #ifndef HT_TOKEN_H
 #define HT_TOKEN_H
@@ -10,32 +10,66 @@
 #include "keyring.h"
 #include "util.h"
 
-#define HT_TOKEN_TEXT_MAX 256 /* bytes of any profile's token */
+#define HT_TOKEN_TEXT_MAX 512	    /* bytes of any profile's token */
+#define HT_TOKEN_ATTRIBUTES_MAX 512 /* bytes of what a native token carries, as text */
+#define HT_BINDING_DIGEST 32	    /* bytes */
 
 struct ht_token_params {
 	enum ht_profile profile;
 	struct ht_secret secret;
 	struct ht_str name; /* of the covered cookie (not in f5-irule's MAC) */
 	struct ht_str value;
-	struct ht_str input; /* the binding's text */
+	struct ht_str input; /* the binding's text: f5-irule and proxysg; empty without a binding */
 	bool input_colon;    /* the input can contain ':', see the guard of f5-irule */
+	const uint8_t *bind; /* native: the binding's digest, HT_BINDING_DIGEST bytes */
+	/* proxysg */
+	enum ht_algorithm algorithm;
+	enum ht_encoding encoding;
+	bool name_in_mac;
+	struct ht_str separator;
+	/* native, for signing */
+	uint64_t issued_s, expires_s; /* Unix time */
+	struct ht_str attributes;     /* of the Set-Cookie from the first ';' on, or empty */
+	bool persistent; /* as ht_token_info's; Max-Age and Expires are the caller's to read */
 };
 
 enum ht_token_verdict {
 	HT_TOKEN_VALID,
 	HT_TOKEN_FORGED,  /* well-formed or not, it does not verify */
 	HT_TOKEN_REFUSED, /* a guard forbids signing or verifying this value at all */
+	HT_TOKEN_EXPIRED, /* it verifies, but its time has passed */
+};
+
+/* What a token that verifies, or is expired, says of itself; zeros where its format does not. */
+struct ht_token_info {
+	uint64_t issued_s, expires_s; /* Unix time */
+	bool persistent; /* the cookie has an end of its own, which a new token must not outlive */
+	/* "; Path=/; Secure", without Max-Age and Expires: what a token signed anew must carry */
+	char attributes[HT_TOKEN_ATTRIBUTES_MAX];
 };
 
 /*
- * Writes the token of (value, input) into ret[HT_TOKEN_TEXT_MAX], *ret_len bytes without a NUL.
- * f5-irule: base64(HMAC-SHA256(secret, value ":" input)), 44 characters. -EPERM if a guard
- * forbids it (a value with ':' where input_colon, an empty value), -EOPNOTSUPP for a profile not
- * built, -EIO if the library fails.
+ * Writes the token into ret[HT_TOKEN_TEXT_MAX], *ret_len bytes without a NUL.
+ * - f5-irule: base64(HMAC-SHA256(secret, value ":" input)), 44 characters.
+ * - proxysg: HMAC-<algorithm>(secret, [name separator] value [separator input]) in the encoding;
+ *   the name with name_in_mac, the input's separator only with an input.
+ * - native: "1.kid.issued.expires.attributes.mac", see hardtack-native(7).
+ * -EPERM if a guard forbids it: an empty value or secret; f5-irule, a value with ':' where
+ * input_colon; proxysg, a name or an input that contains the separator, a name in the MAC without
+ * a separator; native, no binding digest, times that are none, attributes that don't fit.
+ * -EOPNOTSUPP for a profile not built, -EIO if the library fails.
  */
 int ht_token_sign(const struct ht_token_params *p, char *ret, size_t *ret_len);
 
-/* Compares in constant time. A failing library verifies nothing. */
+/*
+ * Is this the token of these parameters at `now_s`? Compares in constant time; of a native token
+ * nothing is believed, not even its times, before its MAC is. *ret is always written. A failing
+ * library verifies nothing.
+ */
+enum ht_token_verdict ht_token_check(const struct ht_token_params *p, struct ht_str token,
+				     uint64_t now_s, struct ht_token_info *ret);
+
+/* The same for formats without times; a native token is as good as expired here. */
 enum ht_token_verdict ht_token_verify(const struct ht_token_params *p, struct ht_str token);
 
 /* "f5-irule" <-> HT_PROFILE_F5_IRULE. -EINVAL for no profile; built or not is another matter. */

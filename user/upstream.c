@@ -397,7 +397,7 @@ int ht_backend_connected(struct ht_backend *b)
 	}
 	err = b->tls.ssl ? backend_handshake(b) : 0;
 	if (!err)
-		ht_peer_well(b->upstream->peer, b->upstream->text);
+		ht_peer_connected(b->upstream->peer, b->upstream->text);
 	return err;
 }
 
@@ -411,6 +411,24 @@ static void upstream_blame(struct ht_upstreams *set, struct ht_upstream *u, bool
 void ht_backend_blame(struct ht_backend *b, int err)
 {
 	upstream_blame(b->set, b->upstream, b->probe, err);
+}
+
+void ht_backend_unanswered(struct ht_backend *b, uint64_t since_ms, const char *why)
+{
+	const struct ht_upstream *u = b->upstream;
+
+	ht_stats_inc(b->set->stats->backend_unanswered, 1);
+	if (atomic_load(&u->peer->gen) == b->gen)
+		ht_peer_unanswered(u->peer, b->set->loop->now_ms, since_ms, b->probe, u->text, why);
+}
+
+void ht_backend_answered(struct ht_backend *b)
+{
+	const struct ht_upstream *u = b->upstream;
+
+	if (atomic_load_explicit(&u->peer->gen, memory_order_relaxed) == b->gen)
+		ht_peer_answered(u->peer, b->set->loop->now_ms, u->text);
+	b->probe = false;
 }
 
 /* ---- reading ---- */

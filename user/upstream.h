@@ -119,6 +119,13 @@ void ht_backend_shutdown(struct ht_backend *b);
 /* The connection failed before it could be used: its upstream rests. */
 void ht_backend_blame(struct ht_backend *b, int err);
 
+/*
+ * It took a request and gave no valid answer to it, or did: after some of the former in a row its
+ * upstream rests. since_ms as ht_peer_unanswered() has it.
+ */
+void ht_backend_unanswered(struct ht_backend *b, uint64_t since_ms, const char *why);
+void ht_backend_answered(struct ht_backend *b);
+
 /* Back to the pool; closed instead if anything unread is left in it. */
 void ht_backend_release(struct ht_backend *b);
 

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "../../tests/rules.h"
 #include "offload.h"
 #include "policy.h"
 
@@ -39,12 +40,7 @@ struct session {
 
 static const char secret_text[] = "AzaZ5678901234567XYZ34567XYZ";
 static struct ht_bind binds[] = {{.kind = HT_BIND_CLIENT_IP, .v4_bits = 32, .v6_bits = 128}};
-static struct ht_rule_config rule = {.name = "sid",
-				     .sibling = "sid_HMAC",
-				     .profile = HT_PROFILE_F5_IRULE,
-				     .key = "k",
-				     .nbinds = 1,
-				     .mode = HT_MODE_ENFORCE};
+static struct ht_rule_config rule = F5_RULE("sid", HT_MODE_ENFORCE, .nbinds = 1);
 static char *hosts[] = {"*"};
 static struct ht_site_config site_config = {
 	.hosts = hosts, .nhosts = 1, .rules = &rule, .nrules = 1};
@@ -132,7 +128,8 @@ static void open_gate(uint32_t max_tokens)
 	if (ht_policy_compile(&config, &site_config, &site, &diag))
 		die(diag.text, 0);
 	ht_binding_make(binds, 1, &client, &binding);
-	secret = (struct ht_secret){(const uint8_t *)secret_text, sizeof(secret_text) - 1};
+	secret = (struct ht_secret){.bytes = (const uint8_t *)secret_text,
+				    .len = sizeof(secret_text) - 1};
 	key = (struct ht_key){.name = "k", .gen = 1, .nsecrets = 1, .secrets = &secret};
 	ring = (struct ht_keyring){.nkeys = 1, .keys = &key, .global_gen = 1};
 	ht_offload_generations(offload, &ring);
@@ -201,8 +198,8 @@ static void session_make(uint64_t n, struct session *ret)
 /* The daemon's own way to a push: judge a head that holds the pair. */
 static void push(const struct session *s)
 {
-	const struct ht_policy_client client = {&binding};
-	struct ht_judgement j;
+	const struct ht_policy_client client = {.bind = &binding};
+	static struct ht_judgement j;
 	struct ht_head scratch;
 	char head[512];
 	size_t len = (size_t)snprintf(head, sizeof(head),
@@ -284,7 +281,7 @@ static void send_one(const struct shape *s, int i)
 	/* to another client the memos mean nothing */
 	const void *client = s->path == MEMO ? (void *)c : (void *)&head[i & 1];
 	const struct ht_gate_head h = {
-		.bind = &binding, .nbinds = 1, .nrules = 1, .memo = c->memo, .client = client};
+		.bind = &binding, .nbinds = 1, .nmemos = 1, .memo = c->memo, .client = client};
 	struct ht_gate_answer a = {0};
 	struct session fresh;
 	const char *token = who->token;

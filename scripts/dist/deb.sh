@@ -17,7 +17,8 @@ changed=$(git log -1 --format=%cD 2>/dev/null || date -R)
 # ---- the files ----
 
 strip --strip-unneeded -R .comment -R .note "$root"/usr/sbin/hardtackd "$root"/usr/bin/hardtackctl
-install -d "$root/etc/hardtack" "$root/DEBIAN"
+install -d "$root/etc/hardtack" "$root/etc/logrotate.d" "$root/DEBIAN"
+install -m 644 scripts/dist/hardtack.logrotate "$root/etc/logrotate.d/hardtack"
 install -m 644 scripts/dist/hardtack.yaml "$root/etc/hardtack/"
 gzip -9nf "$root"/usr/share/man/man?/*
 doc=$root/usr/share/doc/hardtack
@@ -68,6 +69,7 @@ Section: net
 Priority: optional
 Depends: $(depends), passwd
 Recommends: bpftool
+Suggests: logrotate
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)
 Description: TLS edge gateway that signs session cookies
  hardtack stands in front of web applications. It signs the session cookies
@@ -75,7 +77,7 @@ Description: TLS edge gateway that signs session cookies
  request carry such a cookie to an application without a valid token. A BPF
  program has the last word on every byte that leaves for a backend.
 END
-echo /etc/hardtack/hardtack.yaml >"$root/DEBIAN/conffiles"
+printf '%s\n' /etc/hardtack/hardtack.yaml /etc/logrotate.d/hardtack >"$root/DEBIAN/conffiles"
 for script in postinst prerm postrm; do
 	install -m 755 "scripts/dist/deb.$script" "$root/DEBIAN/$script"
 done

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include "../rules.h"
 #include "token.h"
 
 #ifdef HT_WEAK
@@ -17,15 +18,10 @@ static const char secret[] = "AzaZ5678901234567XYZ34567XYZ";
 
 static struct ht_bind binds[] = {{.kind = HT_BIND_CLIENT_IP, .v4_bits = 32, .v6_bits = 128}};
 
-#define RULE(n, m)                                                                                 \
-	{                                                                                          \
-		.name = n, .sibling = n "_HMAC", .profile = HT_PROFILE_F5_IRULE, .key = "k",       \
-		.nbinds = 1, .mode = m                                                             \
-	}
 static struct ht_rule_config rules[RIG_RULES] = {
-	RULE("sid", HT_MODE_ENFORCE),
-	RULE("cart", HT_MODE_ENFORCE),
-	RULE("seen", HT_MODE_REPORT),
+	F5_RULE("sid", HT_MODE_ENFORCE, .nbinds = 1),
+	F5_RULE("cart", HT_MODE_ENFORCE, .nbinds = 1),
+	F5_RULE("seen", HT_MODE_REPORT, .nbinds = 1),
 };
 static char *hosts[] = {"shop.example.com"};
 static struct ht_site_config site = {
@@ -68,12 +64,22 @@ void rig_open(struct rig *r, uint32_t weak)
 	cr_assert_eq(ht_policy_compile(&config, &site, &r->site, &diag), 0, "%s", diag.text);
 	cr_assert_eq(r->site.nbinds, 1);
 	ht_binding_make(binds, 1, &me, &r->bind);
-	r->secret = (struct ht_secret){(const uint8_t *)secret, sizeof(secret) - 1};
+	r->secret = (struct ht_secret){.bytes = (const uint8_t *)secret, .len = sizeof(secret) - 1};
 	r->key = (struct ht_key){.name = "k", .gen = 1, .nsecrets = 1, .secrets = &r->secret};
 	r->ring = (struct ht_keyring){.nkeys = 1, .keys = &r->key, .global_gen = 1};
 	ht_offload_generations(r->offload, &r->ring);
 	cr_assert_eq(ht_offload_policy(r->offload, 0, &r->site.gate), 0);
 	rig_listen(r);
+}
+
+void rig_site(struct rig *r, const struct ht_site_config *s)
+{
+	struct ht_config config = {.file = "rig", .limits.covered_cookies = HT_COOKIES_MAX};
+	struct ht_diag diag;
+
+	cr_assert_eq(ht_policy_compile(&config, s, &r->site, &diag), 0, "%s", diag.text);
+	cr_assert_eq(r->site.nbinds, 1);
+	cr_assert_eq(ht_offload_policy(r->offload, 0, &r->site.gate), 0);
 }
 
 void rig_close(struct rig *r)
@@ -135,7 +141,7 @@ int pair_try(struct pair *p, const void *head, size_t len, bool more, struct ht_
 	const struct ht_gate_head h = {
 		.bind = &p->rig->bind,
 		.nbinds = 1,
-		.nrules = RIG_RULES,
+		.nmemos = RIG_RULES,
 		.memo = p->memo,
 		.client = p,
 		.more = more,
@@ -172,8 +178,8 @@ const char *rig_token(struct rig *r, const char *value, char out[64])
 
 struct ht_push rig_push_make(struct rig *r, size_t rule, const char *value, const char *token)
 {
-	const struct ht_policy_client client = {&r->bind};
-	struct ht_judgement j;
+	const struct ht_policy_client client = {.bind = &r->bind};
+	static struct ht_judgement j;
 	struct ht_head scratch;
 	char head[1024], mac[64];
 	size_t len;

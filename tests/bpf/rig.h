@@ -35,6 +35,8 @@ struct pair {
 /* Everything asserts: without BPF rights the suite fails, it never passes by not running. */
 void rig_open(struct rig *r, uint32_t weak);
 void rig_close(struct rig *r);
+/* Other rules, with key "k" and any binding of one kind, for what follows. */
+void rig_site(struct rig *r, const struct ht_site_config *s);
 
 void pair_open(struct pair *p, struct rig *r);
 /* FIN (or RST), then reads the peer to its end: ret[RIG_BUF]. Returns the bytes received. */

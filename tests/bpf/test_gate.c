@@ -147,12 +147,12 @@ Test(gate, report_only_rules_change_nothing)
 
 	a = pair_head(&pair, head_with("seen=1"));
 	cr_assert_eq(a.verdict, HT_VERDICT_PASS);
-	cr_assert_eq(a.missing, 4);
+	cr_assert_eq(a.missing, 1);
 	a = pair_head(&pair, head_with("seen=1; seen_HMAC=x"));
-	cr_assert_eq(a.unknown, 4);
+	cr_assert_eq(a.unknown, 1);
 	rig_push(&rig, 2, "1");
 	a = pair_head(&pair, head_with("seen=1; seen_HMAC=x"));
-	cr_assert_eq(a.forged, 4);
+	cr_assert_eq(a.forged, 1);
 	cr_assert_eq(a.verdict, HT_VERDICT_PASS);
 	snprintf(text, sizeof(text), "%s", head_with("seen=1"));
 	strcat(text, head_with("seen=1; seen_HMAC=x"));
@@ -189,7 +189,7 @@ static const struct cut_row cuts[] = {
 
 Test(gate, cuts_what_the_daemon_cuts)
 {
-	const struct ht_policy_client client = {&rig.bind};
+	const struct ht_policy_client client = {.bind = &rig.bind};
 	char want[HT_HEAD_MAX * 2] = "";
 	size_t n = 0;
 
@@ -218,7 +218,7 @@ Test(gate, long_values_hit)
 
 	for (size_t i = 0; i < HT_ARRAY_SIZE(lengths); i++) {
 		static struct ht_judgement j;
-		const struct ht_policy_client client = {&rig.bind};
+		const struct ht_policy_client client = {.bind = &rig.bind};
 		struct ht_head scratch;
 		size_t len;
 

@@ -21,6 +21,7 @@ enum ht_weak {
 	HT_WEAK_UPGRADE = 1 << 11,   /* any Upgrade is passed */
 	HT_WEAK_COOKIES = 1 << 12,   /* what follows the sixteenth covered cookie is not judged */
 	HT_WEAK_CHUNK = 1 << 13,     /* the end of a chunked body is not compared */
+	HT_WEAK_CUT = 1 << 14,	     /* each range is popped where it stands */
 	/* failures that are pretended */
 	HT_FAIL_POP = 1 << 16,
 	HT_FAIL_PULL = 1 << 17,
@@ -29,5 +30,30 @@ enum ht_weak {
 	HT_WEAK_ATTACH = 1 << 24, /* the verdict program is not attached */
 	HT_WEAK_FULL = 1 << 25,	  /* the sockhash has room for one */
 };
+
+#ifdef __bpf__
+struct weak_cut {
+	struct sk_msg_md *msg;
+	struct ht_head *head;
+};
+
+/* What cut_cookies() did before it moved what is kept: it leaves a message in many pieces. */
+static long weak_cut_step(__u32 i, struct weak_cut *w)
+{
+	__u64 k = i;
+	__u32 lo;
+
+	HT_BOUND(k, HT_OCC_MAX - 1);
+	lo = w->head->cut[k].lo;
+	return bpf_msg_pop_data(w->msg, lo, w->head->cut[k].hi - lo, 0) != 0;
+}
+
+static __always_inline void weak_cut(struct sk_msg_md *msg, struct ht_head *head)
+{
+	struct weak_cut w = {msg, head};
+
+	bpf_loop(head->ncuts, weak_cut_step, &w, 0);
+}
+#endif
 
 #endif

@@ -80,13 +80,14 @@ static bool tls_open(struct client *c, const struct client_options *o)
 	size_t len;
 
 	c->ctx = SSL_CTX_new(TLS_client_method());
+	SSL_CTX_set_options(c->ctx, o->ssl_options);
 	if (version) {
 		SSL_CTX_set_min_proto_version(c->ctx, version);
 		SSL_CTX_set_max_proto_version(c->ctx, version);
 	}
 	if (o->cert) {
 		snprintf(path, sizeof(path), "%s/%s.pem", run_dir(), o->cert);
-		cr_assert_eq(SSL_CTX_use_certificate_file(c->ctx, path, SSL_FILETYPE_PEM), 1);
+		cr_assert_eq(SSL_CTX_use_certificate_chain_file(c->ctx, path), 1);
 		snprintf(path, sizeof(path), "%s/%s.key", run_dir(), o->cert);
 		cr_assert_eq(SSL_CTX_use_PrivateKey_file(c->ctx, path, SSL_FILETYPE_PEM), 1);
 	}

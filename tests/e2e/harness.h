@@ -274,6 +274,7 @@ struct client_options {
 	bool tls;
 	const char *sni, *cert, *alpn; /* cert: a name in run_dir() */
 	int version;		       /* TLS1_2_VERSION; 0 = any */
+	uint64_t ssl_options;	       /* SSL_OP_... */
 	SSL_SESSION *session;	       /* to resume */
 	const char *before; /* sent before everything else, in one segment with what follows */
 	size_t before_len;  /* 0 = strlen() */

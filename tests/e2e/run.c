@@ -101,7 +101,7 @@ bool run_sanitized(void)
 
 int run_deadline_ms(void)
 {
-	return run_sanitized() || getenv("HT_SLOW") ? 60000 : 30000;
+	return getenv("HT_SLOW") ? 120000 : run_sanitized() ? 60000 : 30000;
 }
 
 bool run_small(void)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -370,6 +371,134 @@ Test(health, checks_over_tls)
 	gw_stop(gw);
 	backend_stop(a);
 	backend_stop(b);
+}
+
+/* What a backend does with requests beside answering them; by its flag 0. */
+enum { ANSWERS, HANGS_UP, HANGS_UP_IN_THE_HEAD, TALKS_NONSENSE, TALKS_TOO_MUCH, SAYS_NOTHING };
+
+static void answer_badly(struct bconn *c, struct breq *r)
+{
+	char field[2000];
+	int how;
+
+	pthread_mutex_lock(&c->be->lock);
+	how = c->be->flags[0];
+	pthread_mutex_unlock(&c->be->lock);
+	if (how == ANSWERS || !strncmp(r->head, "GET /well ", 10)) {
+		backend_answer(c, r);
+		return;
+	}
+	c->body_read = true;
+	memset(field, 'f', sizeof(field));
+	if (how == HANGS_UP_IN_THE_HEAD)
+		bconn_sendf(c, "HTTP/1.1 200 OK\r\nContent-Le");
+	else if (how == TALKS_NONSENSE)
+		bconn_sendf(c, "220 mail.test ESMTP\r\n\r\n");
+	for (int i = 0; how == TALKS_TOO_MUCH && i < 100; i++)
+		bconn_sendf(c, "%sX-%d: %.*s\r\n", i ? "" : "HTTP/1.1 200 OK\r\n", i,
+			    (int)sizeof(field), field);
+	if (how == SAYS_NOTHING)
+		backend_until(c->be, 1, 1);
+	bconn_close(c, how == HANGS_UP_IN_THE_HEAD);
+}
+
+static const struct {
+	const char *name;
+	int how, status;
+} no_answers[] = {
+	{"no byte", HANGS_UP, 502},	   {"a reset within the head", HANGS_UP_IN_THE_HEAD, 502},
+	{"nonsense", TALKS_NONSENSE, 502}, {"a head without end", TALKS_TOO_MUCH, 502},
+	{"silence", SAYS_NOTHING, 504},
+};
+
+static void without_answers(const char *name, int how, int status)
+{
+	struct backend *good = quiet(backend_start(NULL)),
+		       *bad = quiet(backend_start(answer_badly));
+	struct gw *gw = gw_start(good,
+				 &(struct gw_spec){.upstreams = two(good->port, bad->port),
+						   .timeouts = "{ response: 1s, drain: 20s }"});
+	int failed = 0, before;
+
+	backend_set(bad, 0, how);
+	for (int i = 0; i < 40 && is_up(gw, bad->port) == 1; i++) {
+		int got = client_once(gw, NULL, "");
+
+		cr_expect(got == 200 || got == status, "%s: %d", name, got);
+		failed += got == status;
+	}
+	cr_expect_eq(failed, 3, "%s: %d requests until it rests", name, failed);
+	cr_expect_eq(is_up(gw, bad->port), 0, "%s", name);
+	cr_expect_eq(is_up(gw, good->port), 1, "%s", name);
+	cr_expect_eq(gw_metric(gw, "hardtack_backend_unanswered_total", NULL), 3, "%s", name);
+	cr_expect(gw_logged(gw, "backend failed"), "%s", name);
+	/* tried by one request now and then, and left alone again as long as it is no better */
+	before = backend_count(bad);
+	cr_expect(e2e_wait(client_once(gw, NULL, "") && backend_count(bad) > before), "%s", name);
+	cr_expect_eq(is_up(gw, bad->port), 0, "%s: it took a connection, no more", name);
+	backend_set(bad, 0, ANSWERS);
+	backend_set(bad, 1, 1);
+	cr_expect(e2e_wait(client_once(gw, NULL, "") && gw_logged(gw, "backend is well again")),
+		  "%s", name);
+	cr_expect_eq(is_up(gw, bad->port), 1, "%s", name);
+	gw_stop(gw);
+	backend_stop(good);
+	backend_stop(bad);
+}
+
+Test(health, one_that_gives_no_answers_is_left_alone)
+{
+	e2e_need_gate();
+	for (size_t i = 0; i < E2E_ARRAY_SIZE(no_answers); i++)
+		without_answers(no_answers[i].name, no_answers[i].how, no_answers[i].status);
+}
+
+/* One page that kills its process is the application's fault; others are answered between. */
+Test(health, one_bad_page_takes_no_backend_out)
+{
+	e2e_need_gate();
+	struct backend *be = quiet(backend_start(answer_badly));
+	struct gw *gw = gw_start(be, NULL);
+	struct client *c = client_plain(gw);
+
+	backend_set(be, 0, HANGS_UP);
+	for (int i = 0; i < 8; i++) {
+		cr_expect_eq(client_once(gw, NULL, ""), 502);
+		if (i % 2)
+			cr_expect_eq(client_get(c, "/well", "")->status, 200);
+		cr_expect_eq(is_up(gw, be->port), 1);
+	}
+	cr_expect_eq(gw_metric(gw, "hardtack_backend_unanswered_total", NULL), 8);
+	client_close(c);
+	gw_stop(gw);
+	backend_stop(be);
+}
+
+/* Nor do clients who don't wait for the answer. */
+Test(health, clients_who_leave_take_no_backend_out)
+{
+	e2e_need_gate();
+	const struct linger reset = {.l_onoff = 1};
+	struct backend *be = quiet(backend_start(answer_held));
+	struct gw *gw = gw_start(be, NULL);
+
+	for (int i = 0; i < 6; i++) {
+		struct client *c = client_plain(gw);
+
+		client_sendf(c, "%s /held HTTP/1.1\r\nHost: gw.test\r\n%s\r\n%s",
+			     i % 2 ? "POST" : "GET", i % 2 ? "Content-Length: 10\r\n" : "",
+			     i % 2 ? "half" : "");
+		cr_assert(backend_wait_heads(be, i + 1));
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		client_close(c);
+	}
+	cr_expect(e2e_wait(gw_metric(gw, "hardtack_upstream_active", NULL) == 0));
+	backend_set(be, 0, 1);
+	cr_expect_eq(is_up(gw, be->port), 1);
+	cr_expect_eq(gw_metric(gw, "hardtack_backend_unanswered_total", NULL), 0);
+	cr_expect_eq(client_once(gw, NULL, ""), 200);
+	gw_stop(gw);
+	backend_stop(be);
 }
 
 /* ---- names ---- */

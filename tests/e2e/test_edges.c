@@ -5,7 +5,6 @@
  * was stripped.
  */
 #include <criterion/criterion.h>
-#include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -321,121 +320,6 @@ Test(edges, both_kinds_of_proxies_in_a_row)
 	client_get(c, "/", "X-Forwarded-For: 6.6.6.6\r\n");
 	cr_expect_str_eq(last_field(be, "X-Forwarded-For"), "192.0.2.10");
 	client_close(c);
-	gw_stop(gw);
-	backend_stop(be);
-}
-
-/* ---- revoked certificates ---- */
-
-static X509 *read_cert(const char *name)
-{
-	char path[512];
-	FILE *f;
-	X509 *x;
-
-	snprintf(path, sizeof(path), "%s/%s.pem", run_dir(), name);
-	f = fopen(path, "r");
-	x = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
-	cr_assert(x, "%s", path);
-	fclose(f);
-	return x;
-}
-
-/* The list of "ca", with one person on it or nobody. */
-static void write_crl(const char *path, const char *who)
-{
-	X509 *ca = read_cert("ca"), *gone = who ? read_cert(who) : NULL;
-	X509_CRL *crl = X509_CRL_new();
-	ASN1_TIME *t = X509_gmtime_adj(NULL, -60);
-	char key_path[512];
-	EVP_PKEY *key;
-	FILE *f;
-
-	snprintf(key_path, sizeof(key_path), "%s/ca.key", run_dir());
-	f = fopen(key_path, "r");
-	key = PEM_read_PrivateKey(f, NULL, NULL, NULL);
-	fclose(f);
-	X509_CRL_set_version(crl, 1);
-	X509_CRL_set_issuer_name(crl, X509_get_subject_name(ca));
-	X509_CRL_set1_lastUpdate(crl, t);
-	if (gone) {
-		X509_REVOKED *r = X509_REVOKED_new();
-
-		X509_REVOKED_set_serialNumber(r, X509_get_serialNumber(gone));
-		X509_REVOKED_set_revocationDate(r, t);
-		X509_CRL_add0_revoked(crl, r);
-	}
-	X509_gmtime_adj(t, 3600);
-	X509_CRL_set1_nextUpdate(crl, t);
-	X509_CRL_sort(crl);
-	X509_CRL_sign(crl, key, EVP_sha256());
-	f = fopen(path, "w");
-	cr_assert(f && PEM_write_X509_CRL(f, crl));
-	fclose(f);
-	ASN1_TIME_free(t);
-	X509_CRL_free(crl);
-	EVP_PKEY_free(key);
-	X509_free(ca);
-	X509_free(gone);
-}
-
-/* One request with that certificate: its status, 0 if the handshake failed. */
-static int tls_once(struct gw *gw, const char *cert, int version, SSL_SESSION **session,
-		    bool *ret_reused)
-{
-	struct client *c = client_try(&(struct client_options){.port = gw->tls,
-							       .tls = true,
-							       .cert = cert,
-							       .version = version,
-							       .session = *session});
-	int status;
-
-	*ret_reused = false;
-	if (!c)
-		return 0;
-	status = client_get(c, "/", "")->status;
-	*ret_reused = SSL_session_reused(c->ssl);
-	*session = SSL_get1_session(c->ssl);
-	SSL_shutdown(c->ssl);
-	client_close(c);
-	return status;
-}
-
-Test(edges, a_revoked_certificate_is_refused_also_when_its_session_is_resumed)
-{
-	static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
-	static char path[300], tls[700];
-
-	e2e_need_gate();
-	snprintf(path, sizeof(path), "%s/edges-%d.crl", run_dir(), getpid());
-	snprintf(tls, sizeof(tls),
-		 "      client-ca: %s/ca.pem\n      client-crl: %s\n"
-		 "      client-certificate: required\n",
-		 run_dir(), path);
-	write_crl(path, "bob");
-	struct backend *be = backend_start(NULL);
-	struct gw *gw = gw_start(be, &(struct gw_spec){.tls_extra = tls});
-	SSL_SESSION *session[2] = {0}, *none;
-	bool reused;
-
-	for (size_t i = 0; i < 2; i++) {
-		none = NULL;
-		cr_expect_eq(tls_once(gw, "bob", versions[i], &none, &reused), 0, "revoked");
-		cr_expect_eq(tls_once(gw, "alice", versions[i], &session[i], &reused), 200);
-		cr_expect_eq(tls_once(gw, "alice", versions[i], &session[i], &reused), 200);
-		cr_expect(reused);
-	}
-	write_crl(path, "alice");
-	struct text out = {0};
-
-	cr_assert_eq(gw_ctl(gw, &out, "reload", NULL), 0, "%s", out.p);
-	for (size_t i = 0; i < 2; i++) {
-		cr_expect_eq(tls_once(gw, "alice", versions[i], &session[i], &reused), 0,
-			     "resumed with a revoked certificate");
-		none = NULL;
-		cr_expect_eq(tls_once(gw, "bob", versions[i], &none, &reused), 200);
-	}
-	cr_expect_geq(gw_metric(gw, "hardtack_tls_failed_total", NULL), 2);
 	gw_stop(gw);
 	backend_stop(be);
 }

@@ -34,7 +34,8 @@ Test(hostile, slow_writers_hold_nobody_up)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(
+		be, &(struct gw_spec){.timeouts = "{ head: 600s, idle: 600s, drain: 20s }"});
 	static struct client *slow[SLOW];
 	struct client *c = client_plain(gw);
 
@@ -428,7 +429,7 @@ static void die_at_every_byte(const char *reply)
 
 	be->arg = (void *)(uintptr_t)reply;
 	be->no_record = true; /* what was not answered is tried once more, or not */
-	for (size_t n = 0; n < len; n++) {
+	for (size_t n = 0; n < len; n += run_small() ? 5 : 1) {
 		die_once(be, gw, n, n % 2, n / 2 % 2);
 		die_once(be, gw, n, !(n % 2), n / 2 % 2);
 	}

@@ -183,20 +183,22 @@ Test(malformed, chunked_bodies)
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
 	struct gw *gw = gw_start(be, NULL);
+	int complete;
 
 	be->no_record = true; /* when the cut comes depends on time */
 	for (size_t i = 0; i < E2E_ARRAY_SIZE(bodies); i++) {
 		struct client *c = client_plain(gw);
-		int n = backend_count(be);
 
 		client_sendf(c, POST "Transfer-Encoding: chunked\r\n\r\n");
 		client_send(c, bodies[i].body,
 			    bodies[i].len ? bodies[i].len : strlen(bodies[i].body));
 		cr_expect_eq(client_read(c)->status, 400, "%s: %d", bodies[i].name, c->r.status);
 		cr_expect(client_at_eof(c), "%s", bodies[i].name);
-		cr_expect_leq(backend_count(be), n + 1, "%s: smuggled", bodies[i].name);
-		for (; n < backend_count(be); n++)
-			cr_expect_not(backend_req(be, n)->complete, "%s: complete", bodies[i].name);
+		/* a head may come late, when its client is gone: one each, and the one below */
+		cr_expect_leq(backend_count(be), 2 * (int)i + 1, "%s: smuggled", bodies[i].name);
+		for (int n = complete = 0; n < backend_count(be); n++)
+			complete += backend_req(be, n)->complete;
+		cr_expect_eq(complete, (int)i, "%s: complete", bodies[i].name);
 		client_close(c);
 		/* The next client is not served on what is left of that connection. */
 		cr_expect_eq(client_once(gw, NULL, ""), 200);

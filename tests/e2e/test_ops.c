@@ -52,6 +52,40 @@ Test(ops, status_json)
 	backend_stop(be);
 }
 
+/* A failure is JSON too, and no less a failure. */
+Test(ops, what_fails_says_so_in_json)
+{
+	e2e_need_gate();
+	static const char *const commands[][2] = {
+		{"bans", "not built yet"},
+		{"rotate", "not built yet"},
+		{"revoke", "not built yet"},
+		{"reload", "workres"},
+	};
+	struct backend *be = backend_start(NULL);
+	struct gw *gw = gw_start(be, NULL);
+
+	gw_edit(gw, "workers: 1", "workres: 1");
+	for (size_t i = 0; i < E2E_ARRAY_SIZE(commands); i++) {
+		const char *argv[] = {
+			"sh",	   "-c",	"\"$0\" -s \"$1\" \"$2\" --json 2>/dev/null",
+			run_ctl(), gw->control, commands[i][0],
+			NULL};
+		struct text out = {0};
+		const char *why;
+		json_t *j;
+
+		cr_expect_eq(run_command(&out, argv), 1, "%s", commands[i][0]);
+		j = json_loads(out.p ? out.p : "", 0, NULL);
+		why = json_string_value(json_object_get(j, "error"));
+		cr_expect(why && strstr(why, commands[i][1]), "%s: %s", commands[i][0], out.p);
+		json_decref(j);
+		text_free(&out);
+	}
+	gw_stop(gw);
+	backend_stop(be);
+}
+
 static size_t live_tokens(struct gw *gw)
 {
 	json_t *j = ctl_json(gw, "status");

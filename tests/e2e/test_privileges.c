@@ -152,3 +152,134 @@ Test(privileges, a_user_without_any_serves_flushes_and_reloads)
 	gw_stop(gw);
 	backend_stop(be);
 }
+
+/* A reload needs the log to be writable by whom the daemon became, and so does the start. */
+Test(privileges, a_user_opens_the_access_log_again)
+{
+	e2e_need_gate();
+	e2e_gate_only();
+	struct backend *be = backend_start(NULL);
+	struct gw_spec s = {
+		.caps = GATE_CAPS | USER_CAPS, .gate = "require", .top = "user: nobody\n"};
+	struct gw *gw = gw_start(be, &s);
+	struct text out = {0};
+	char from[160], to[160];
+	struct stat st;
+
+	be->no_record = true;
+	/* the directory is root's: opened this once */
+	cr_expect(gw_logged(gw, "will not open the access log again"));
+	cr_assert_eq(stat(gw->access_path, &st), 0);
+	cr_expect_eq(st.st_uid, 0);
+	share_files(gw);
+	cr_expect_eq(gw_ctl(gw, &out, "reload", NULL), 0, "%s", out.p);
+	cr_expect(text_has(out.p, out.len, "stays the old file"), "%s", out.p);
+	/* in a directory of its group it makes its own, without a capability for that */
+	snprintf(to, sizeof(to), "%s/log", gw->dir);
+	cr_assert_eq(mkdir(to, 0770), 0);
+	share(to, 0770);
+	snprintf(from, sizeof(from), "%s/log/access.log", gw->dir);
+	gw_edit(gw, "to: access.log", "to: log/access.log");
+	share(gw->config, 0640);
+	snprintf(gw->access_path, sizeof(gw->access_path), "%s", from);
+	cr_assert(gw_restart(gw));
+	cr_assert_eq(stat(from, &st), 0);
+	cr_expect_eq(st.st_uid, NOBODY);
+	snprintf(to, sizeof(to), "%s/log/access.log.1", gw->dir);
+	cr_assert_eq(rename(from, to), 0);
+	text_clear(&out);
+	cr_expect_eq(gw_ctl(gw, &out, "reload", NULL), 0, "%s", out.p);
+	cr_expect_not(text_has(out.p, out.len, "stays the old file"), "%s", out.p);
+	cr_assert_eq(stat(from, &st), 0);
+	cr_expect_eq(st.st_uid, NOBODY);
+	cr_expect_eq(client_once(gw, NULL, ""), 200);
+	cr_assert(gw_restart(gw), "over a file that is not root's");
+	text_free(&out);
+	gw_stop(gw);
+	backend_stop(be);
+}
+
+/* ---- credentials ---- */
+
+static void copy_file(const char *from, const char *dir, const char *name, mode_t mode)
+{
+	char path[300];
+	size_t len;
+	char *text = text_file(from, &len);
+	FILE *f;
+
+	cr_assert(text, "%s", from);
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "w");
+	cr_assert(f && fwrite(text, 1, len, f) == len && !fclose(f));
+	cr_assert_eq(chmod(path, mode), 0);
+	free(text);
+}
+
+/*
+ * As systemd.exec(5) has them: a directory that only the unit's user may look into. That is root,
+ * who is somebody else by the time that he is told to reload.
+ */
+Test(privileges, credentials_are_still_there_at_a_reload)
+{
+	e2e_need_gate();
+	e2e_gate_only();
+	struct backend *be = backend_start(NULL);
+	struct gw_spec s = {
+		.caps = GATE_CAPS | USER_CAPS, .gate = "require", .top = "user: nobody\n"};
+	struct gw *gw = gw_start(be, &s);
+	struct text line = {0}, out = {0};
+	char dir[200], path[300], was[300], is[300];
+
+	be->no_record = true;
+	token_expand(&line, "Cookie: sid=p; sid_HMAC={p}\r\n");
+	snprintf(dir, sizeof(dir), "%s/credentials", gw->dir);
+	cr_assert_eq(mkdir(dir, 0700), 0);
+	snprintf(path, sizeof(path), "%s/shop.key", gw->dir);
+	copy_file(path, dir, "shop.key", 0400);
+	for (int i = 0; i < 2; i++) {
+		const char *end = i ? "key" : "pem";
+
+		snprintf(path, sizeof(path), "%s/edge.%s", run_dir(), end);
+		snprintf(is, sizeof(is), "edge.%s", end);
+		copy_file(path, dir, is, 0400);
+		snprintf(was, sizeof(was), "%s: %s/edge.%s", i ? "key" : "certificate", run_dir(),
+			 end);
+		snprintf(is, sizeof(is), "%s: %s/edge.%s", i ? "key" : "certificate", dir, end);
+		gw_edit(gw, was, is);
+	}
+	snprintf(is, sizeof(is), "file: %s/shop.key", dir);
+	gw_edit(gw, "file: shop.key", is);
+	share_files(gw);
+	cr_assert_eq(chmod(dir, 0500), 0);
+	/* not without having been handed over as such */
+	cr_expect_eq(gw_ctl(gw, &out, "reload", NULL), 1);
+	cr_expect(text_has(out.p, out.len, "Permission denied"), "%s", out.p);
+	setenv("CREDENTIALS_DIRECTORY", dir, 1);
+	cr_assert(gw_restart(gw));
+	cr_expect_eq(status_bits(gw, "CapEff:"), 0);
+	for (int i = 0; i < 3; i++) {
+		struct client *c = client_tls(gw);
+
+		text_clear(&out);
+		cr_expect_eq(gw_ctl(gw, &out, "reload", NULL), 0, "%s", out.p);
+		cr_expect_eq(client_get(c, "/", line.p)->status, 200);
+		cr_expect(strstr(backend_last(be)->head, "sid=p"));
+		client_close(c);
+		c = client_tls(gw);
+		cr_expect_eq(client_get(c, "/", "")->status, 200, "after a reload");
+		client_close(c);
+	}
+	/* a new name is not among what was handed over */
+	gw_edit(gw, "/shop.key", "/other.key");
+	share(gw->config, 0640);
+	text_clear(&out);
+	cr_expect_eq(gw_ctl(gw, &out, "reload", NULL), 1);
+	cr_expect(text_has(out.p, out.len, "other.key"), "%s", out.p);
+	cr_expect_eq(client_once(gw, NULL, ""), 200);
+	unsetenv("CREDENTIALS_DIRECTORY");
+	text_free(&line);
+	text_free(&out);
+	gw_stop(gw);
+	backend_stop(be);
+}

@@ -64,6 +64,63 @@ Test(reload, a_bad_configuration_changes_nothing_and_says_why)
 	backend_stop(be);
 }
 
+/* Has the log a line of this request? */
+static bool log_has(const char *path, const char *target)
+{
+	char *log = text_file(path, NULL);
+	bool found = log && strstr(log, target);
+
+	free(log);
+	return found;
+}
+
+/* As logrotate does it: moved away, and then everything goes to a new file. */
+Test(reload, the_access_log_is_opened_again)
+{
+	e2e_need_gate();
+	struct backend *be = backend_start(NULL);
+	struct gw *gw = gw_start(be, NULL);
+	struct client *c = client_plain(gw);
+	struct text out = {0};
+	char old[200];
+
+	snprintf(old, sizeof(old), "%s/access.log.1", gw->dir);
+	cr_expect_eq(client_get(c, "/before", "")->status, 200);
+	cr_assert_eq(rename(gw->access_path, old), 0);
+	cr_expect_eq(client_get(c, "/moved", "")->status, 200);
+	cr_expect(e2e_wait(log_has(old, "/moved")));
+	reload_well(gw);
+	cr_expect_eq(client_get(c, "/after", "")->status, 200);
+	cr_expect(e2e_wait(log_has(gw->access_path, "/after")));
+	cr_expect_not(log_has(gw->access_path, "/moved"));
+	cr_expect_not(log_has(old, "/after"));
+	/* by the signal too, and although the configuration is wrong */
+	gw_edit(gw, "workers: 1", "workres: 1");
+	cr_assert_eq(rename(gw->access_path, old), 0);
+	kill(gw->pid, SIGHUP);
+	cr_expect(e2e_wait(gw_logged(gw, "reload refused")));
+	cr_expect_eq(client_get(c, "/signal", "")->status, 200);
+	cr_expect(e2e_wait(log_has(gw->access_path, "/signal")));
+	gw_edit(gw, "workres: 1", "workers: 1");
+	/* where it can't be opened the old one goes on */
+	cr_assert_eq(rename(gw->access_path, old), 0);
+	cr_assert_eq(mkdir(gw->access_path, 0700), 0);
+	cr_expect_eq(reload_now(gw, &out), 0, "%s", out.p);
+	cr_expect(text_has(out.p, out.len, "stays the old file"), "%s", out.p);
+	cr_expect(text_has(out.p, out.len, "Is a directory"), "%s", out.p);
+	cr_expect(gw_logged(gw, "stays the old file"));
+	cr_expect_eq(client_get(c, "/kept", "")->status, 200);
+	cr_expect(e2e_wait(log_has(old, "/kept")));
+	cr_assert_eq(rmdir(gw->access_path), 0);
+	reload_well(gw);
+	cr_expect_eq(client_get(c, "/again", "")->status, 200);
+	cr_expect(e2e_wait(log_has(gw->access_path, "/again")));
+	text_free(&out);
+	client_close(c);
+	gw_stop(gw);
+	backend_stop(be);
+}
+
 Test(reload, sites_come_and_go)
 {
 	e2e_need_gate();
@@ -445,8 +502,8 @@ static void *runner_run(void *arg)
 }
 
 #define RUNNERS 8
-#define RELOADS 20
-#define RESTARTS 3
+#define RELOADS (run_small() ? 7 : 20)
+#define RESTARTS (run_small() ? 1 : 3)
 
 static void change_something(struct gw *gw, int i)
 {

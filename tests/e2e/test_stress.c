@@ -15,7 +15,8 @@ TestSuite(stress, .timeout = 600);
 
 #define THREADS 8
 #define PER_THREAD 25
-#define CONNS (THREADS * PER_THREAD)
+#define SQUADS (run_small() ? 2 : THREADS)
+#define CONNS (SQUADS * PER_THREAD)
 #define ROUNDS (run_small() ? 2 : 50) /* CONNS * ROUNDS = 10,000 requests */
 
 enum kind { VALID, FORGED, MISSING, STOLEN, KINDS };
@@ -142,14 +143,14 @@ Test(stress, ten_thousand_mixed_requests_over_200_connections)
 	/* slow machines take long to connect them all */
 	gw = gw_start(&be,
 		      &(struct gw_spec){.workers = 2, .timeouts = "{ head: 600s, idle: 600s }"});
-	for (int t = 0; t < THREADS; t++) {
+	for (int t = 0; t < SQUADS; t++) {
 		squads[t].first = t * PER_THREAD;
 		for (int i = 0; i < PER_THREAD; i++)
 			squads[t].c[i] = client_tls(gw);
 	}
-	for (int t = 0; t < THREADS; t++)
+	for (int t = 0; t < SQUADS; t++)
 		pthread_create(&squads[t].thread, NULL, squad_main, &squads[t]);
-	for (int t = 0; t < THREADS; t++) {
+	for (int t = 0; t < SQUADS; t++) {
 		pthread_join(squads[t].thread, NULL);
 		cr_expect_eq(squads[t].bad, 0, "%s", squads[t].why);
 		answered += squads[t].answered;
@@ -165,7 +166,7 @@ Test(stress, ten_thousand_mixed_requests_over_200_connections)
 	printf("stress: %d answered, %g passed (%g kernel hits), %g stripped\n", answered,
 	       gw_passed(gw), run_gate_on() ? gw_hits(gw) : 0,
 	       gw_metric(gw, "hardtack_verdicts_total", "action=\"strip\"", NULL));
-	for (int t = 0; t < THREADS; t++)
+	for (int t = 0; t < SQUADS; t++)
 		for (int i = 0; i < PER_THREAD; i++)
 			client_close(squads[t].c[i]);
 	gw_stop(gw);

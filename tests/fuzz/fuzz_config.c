@@ -3,6 +3,7 @@
  * Fuzzes the configuration: any text is either a configuration whose sites compile, or a mistake
  * with its place and a reason. Nothing but the text is looked at.
  */
+#include "abi.h"
 #include "config.h"
 #include "policy.h"
 
@@ -29,6 +30,29 @@ static void warn(void *arg, const struct ht_diag *diag)
 	ENSURE(diag->text[0] && diag->line);
 }
 
+/* What policy.c relies on, whatever the file says. */
+static void check_rule(const struct ht_config *c, const struct ht_rule_config *rule)
+{
+	ENSURE(rule->key_index < c->nkeys);
+	ENSURE(rule->label && *rule->label && strlen(rule->label) <= HT_LABEL_MAX);
+	ENSURE(!rule->name == (rule->covers != HT_COVERS_NAME));
+	ENSURE(!rule->nnames == (rule->covers == HT_COVERS_ALL));
+	for (size_t i = 0; i < rule->nnames; i++)
+		ENSURE(*rule->names[i].text &&
+		       strlen(rule->names[i].text) <=
+			       (rule->names[i].prefix ? HT_PREFIX_MAX : HT_NAME_MAX));
+	ENSURE(rule->accept & 1u << rule->profile);
+	ENSURE(rule->nsiblings && rule->nsiblings <= HT_SIBLINGS_PER_RULE);
+	ENSURE(rule->sibling == rule->siblings->text &&
+	       rule->sibling_prefix == rule->siblings->prefix);
+	for (size_t i = 0; i < rule->nsiblings; i++)
+		ENSURE(*rule->siblings[i].text && rule->siblings[i].accept &&
+		       (rule->siblings[i].prefix || rule->name));
+	ENSURE(!(rule->accept & 1u << HT_PROFILE_F5_IRULE) || (rule->name && rule->nbinds));
+	ENSURE(rule->separator && rule->lifetime_s);
+	ENSURE(!*rule->reissue || !strncmp(rule->reissue, "; ", 2));
+}
+
 static void check_site(const struct ht_config *c, const struct ht_site_config *s)
 {
 	static struct ht_policy_site compiled;
@@ -36,8 +60,7 @@ static void check_site(const struct ht_config *c, const struct ht_site_config *s
 
 	ENSURE(s->nhosts && s->nupstreams);
 	for (size_t i = 0; i < s->nrules; i++)
-		ENSURE(s->rules[i].name && s->rules[i].sibling && s->rules[i].nbinds &&
-		       s->rules[i].key_index < c->nkeys);
+		check_rule(c, &s->rules[i]);
 	for (size_t i = 0; i < s->nhosts; i++) {
 		if (s->hosts[i][0] != '*')
 			ENSURE(ht_config_site(c, HT_STR(s->hosts[i])) == s);

@@ -10,6 +10,7 @@
 
 #include "http.h"
 #include "policy.h"
+#include "../rules.h"
 #include "token.h"
 
 #define ENSURE(cond)                                                                               \
@@ -26,16 +27,12 @@ static char token[HT_TOKEN_TEXT_MAX];
 static size_t token_len;
 static struct ht_policy_site site;
 static struct ht_binding binding;
-static const struct ht_secret secret = {(const uint8_t *)"0123456789abcdef", 16};
+static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};
 static const struct ht_key key = {"shop", 1, 1, &secret};
 static const struct ht_keyring ring = {1, &key, 1};
 static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
 
-#define RULE(n)                                                                                    \
-	{                                                                                          \
-		.name = n, .sibling = n "_HMAC", .profile = HT_PROFILE_F5_IRULE, .key = "shop",    \
-		.binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1, .mode = HT_MODE_ENFORCE,     \
-	}
+#define RULE(n) F5_RULE(n, HT_MODE_ENFORCE, .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1)
 
 static void set_up(void)
 {
@@ -161,7 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static char head[HT_HEAD_MAX];
 	static struct ht_head scratch;
 	static struct ht_judgement judgement;
-	const struct ht_policy_client client = {&binding};
+	const struct ht_policy_client client = {.bind = &binding};
 	struct seen before, after;
 	size_t len, was;
 	int reason;

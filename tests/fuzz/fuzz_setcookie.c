@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct ht_policy_site site;
 static struct ht_binding binding;
-static const struct ht_secret secret = {(const uint8_t *)"0123456789abcdef", 16};
+static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};
 static const struct ht_key key = {"shop", 1, 1, &secret};
 static const struct ht_keyring ring = {1, &key, 1};
 static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
@@ -60,7 +60,7 @@ static void check_return(const struct ht_set_cookie *c, struct ht_str line)
 	static struct ht_head scratch;
 	static struct ht_judgement judgement;
 	static char head[2 * HT_HEAD_MAX];
-	const struct ht_policy_client client = {&binding};
+	const struct ht_policy_client client = {.bind = &binding};
 	const char *token = line.p + strlen("Set-Cookie: ");
 	const char *end = memchr(token, ';', line.len - strlen("Set-Cookie: "));
 	size_t len, was;
@@ -81,7 +81,7 @@ static void check_return(const struct ht_set_cookie *c, struct ht_str line)
 static void check_sign(struct ht_str field, const struct ht_set_cookie *c)
 {
 	static char line[HT_HEAD_MAX];
-	const struct ht_policy_client client = {&binding};
+	const struct ht_policy_client client = {.bind = &binding};
 	struct ht_push push;
 	size_t len = 0, rule = 0;
 	enum ht_sign_result r = ht_policy_sign(&site, &ring, &sip_keys, &client, c, line,

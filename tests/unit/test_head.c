@@ -9,19 +9,29 @@
 
 static struct ht_policy pol;
 
-static void cover(const char *name, int rule, int sibling)
+static __u64 print_of(const char *name)
+{
+	size_t len = strlen(name);
+	__u64 first = 0, mid = 0, last = 0;
+
+	memcpy(&first, name, HT_MIN(len, 8));
+	memcpy(&last, len > 8 ? name + len - 8 : name, HT_MIN(len, 8));
+	if (len > 16)
+		memcpy(&mid, name + len / 2 - 4, 8);
+	return ht_name_print(first, mid, last, len);
+}
+
+static void cover(const char *name, int rule, int form, const char *of)
 {
 	struct ht_name *n = &pol.name[pol.nnames++];
 	size_t len = strlen(name);
-	__u64 first = 0, last = 0;
 
 	n->len = len;
 	n->rule = rule;
-	n->sibling = sibling;
+	n->form = form;
 	memcpy(n->bytes, name, len);
-	memcpy(&first, name, HT_MIN(len, 8));
-	memcpy(&last, len > 8 ? name + len - 8 : name, HT_MIN(len, 8));
-	n->print = ht_name_print(first, last, len);
+	n->print = print_of(name);
+	n->base = ht_base_print(print_of(of), 0);
 	pol.multiplier = 0x9e3779b97f4a7c15ULL;
 	__u32 b = ht_name_bucket(&pol, n->print);
 
@@ -32,10 +42,10 @@ static void cover(const char *name, int rule, int sibling)
 static void setup(void)
 {
 	memset(&pol, 0, sizeof(pol));
-	cover("sid", 0, 0);
-	cover("sid_HMAC", 0, 1);
-	cover("ASP.NET_SessionId", 1, 0);
-	cover("ASP.NET_SessionId_HMAC", 1, 1);
+	cover("sid", 0, HT_FORM_VALUE, "sid");
+	cover("sid_HMAC", 0, HT_FORM_NAMED, "sid");
+	cover("ASP.NET_SessionId", 1, HT_FORM_VALUE, "ASP.NET_SessionId");
+	cover("ASP.NET_SessionId_HMAC", 1, HT_FORM_NAMED, "ASP.NET_SessionId");
 	pol.nrules = 2;
 	pol.max_cookies = HT_RULES_MAX;
 }
@@ -46,12 +56,13 @@ TestSuite(head, .init = setup);
 static int scan(const char *text, size_t len, struct ht_head *h)
 {
 	__u8 *data = malloc(len);
+	struct ht_text t = {data, data + len};
 	int steps = 0;
 
 	memcpy(data, text, len);
 	memset(h, 0xaa, sizeof(*h));
 	ht_head_init(h, len);
-	while (!ht_head_step(h, &pol, data, data + len))
+	while (!ht_head_step(&t, h, &pol))
 		cr_assert_lt(++steps, HT_STEPS_MAX);
 	free(data);
 	return h->reason;
@@ -114,8 +125,9 @@ static void describe(const struct ht_head *h, const char *text, char *out)
 	for (int i = 0; i < h->nocc; i++) {
 		const struct ht_occ *o = &h->occ[i];
 
-		out += sprintf(out, "%s%s%c%.*s", i ? "," : "", o->rule ? "asp" : "sid",
-			       o->sibling ? '*' : '=', o->val_len, text + o->val);
+		out += sprintf(out, "%s%s%c%.*s", i ? "," : "",
+			       text[o->name] == 'A' ? "asp" : "sid", o->form ? '*' : '=',
+			       o->val_len, text + o->val);
 	}
 }
 

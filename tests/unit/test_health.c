@@ -55,7 +55,7 @@ Test(health, rests_grow_up_to_a_cap)
 	}
 	cr_expect_eq(rest, HT_REST_MAX_MS);
 	cr_expect_eq(p.failures, 12);
-	ht_peer_well(&p, "x");
+	ht_peer_connected(&p, "x");
 	cr_expect_eq(p.failures, 0);
 	cr_expect_eq(p.rests_until_ms, 0);
 }
@@ -81,9 +81,63 @@ Test(health, one_probe_at_a_time)
 	cr_expect_not(ht_peer_ready(&p, 2000 + HT_PROBE_MS - 1));
 	/* nobody came back to say: another one */
 	cr_expect(ht_peer_claim(&p, 2000 + HT_PROBE_MS, &probe));
-	ht_peer_well(&p, "x");
+	ht_peer_connected(&p, "x");
 	cr_expect(ht_peer_claim(&p, 8000, &probe));
 	cr_expect_not(probe);
+}
+
+Test(health, some_requests_in_a_row_without_an_answer_are_a_failure)
+{
+	struct ht_peer p = {.gen = 1};
+	bool probe;
+
+	for (int i = 0; i < 5; i++) { /* never in a row */
+		for (int j = 1; j < HT_UNANSWERED_MAX; j++)
+			ht_peer_unanswered(&p, 1000, 0, false, "x", "y");
+		ht_peer_answered(&p, 1000, "x");
+	}
+	cr_expect(ht_peer_ready(&p, 1000));
+	for (int j = 0; j < HT_UNANSWERED_MAX; j++) {
+		cr_expect(ht_peer_ready(&p, 1000));
+		ht_peer_unanswered(&p, 1000, 0, false, "x", "y");
+	}
+	cr_expect_not(ht_peer_ready(&p, 1000));
+	/* that it takes connections is not what was in doubt */
+	cr_expect(ht_peer_claim(&p, 2000, &probe));
+	cr_expect(probe);
+	ht_peer_connected(&p, "x");
+	cr_expect_not(ht_peer_ready(&p, 2000));
+	ht_peer_unanswered(&p, 2000, 0, true, "x", "y");
+	cr_expect_eq(p.rests_until_ms, 2000 + 2 * HT_REST_MIN_MS);
+	cr_expect(ht_peer_claim(&p, 4000, &probe));
+	ht_peer_answered(&p, 4000, "x");
+	cr_expect(ht_peer_ready(&p, 4000));
+	cr_expect_eq(p.failures, 0);
+	cr_expect_eq(p.unanswered, 0);
+}
+
+/* An answer to a request from before says nothing about why it takes no connections now. */
+Test(health, an_answer_does_not_end_a_rest_from_connecting)
+{
+	struct ht_peer p = {.gen = 1};
+
+	ht_peer_unanswered(&p, 1000, 0, false, "x", "y");
+	ht_peer_failed(&p, 1000, false, "x", "y");
+	ht_peer_answered(&p, 1100, "x");
+	cr_expect_not(ht_peer_ready(&p, 1100));
+}
+
+Test(health, one_slow_page_is_no_slow_backend)
+{
+	struct ht_peer p = {.gen = 1};
+
+	ht_peer_answered(&p, 50000, "x"); /* others, while they waited */
+	for (int i = 0; i < 10; i++)
+		ht_peer_unanswered(&p, 61000, 1000, false, "x", "y");
+	cr_expect(ht_peer_ready(&p, 61000));
+	for (int i = 0; i < HT_UNANSWERED_MAX; i++)
+		ht_peer_unanswered(&p, 120000, 60000, false, "x", "y");
+	cr_expect_not(ht_peer_ready(&p, 120000));
 }
 
 Test(health, down_or_gone_is_not_ready)
@@ -106,9 +160,11 @@ Test(health, a_reload_takes_over_what_is_known)
 
 	ht_peer_failed(&ht_health_site(old, 0)->peer[0], 1000, false, "x", "y");
 	ht_peer_failed(&ht_health_site(old, 0)->peer[1], 2000, false, "x", "y");
+	ht_peer_unanswered(&ht_health_site(old, 0)->peer[1], 2000, 0, false, "x", "y");
 	new = open_health(b, old);
 	cr_expect_eq(ht_health_site(new, 0)->peer[0].failures, 0);
 	cr_expect_eq(ht_health_site(new, 0)->peer[1].failures, 1);
+	cr_expect_eq(ht_health_site(new, 0)->peer[1].unanswered, 1);
 	cr_expect_eq(ht_health_site(new, 0)->peer[1].rests_until_ms, 2000 + HT_REST_MIN_MS);
 	ht_health_close(old);
 	ht_health_close(new);

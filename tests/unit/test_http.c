@@ -781,6 +781,7 @@ Test(http, knows_every_name)
 		[HT_HTTP_X_FORWARDED_FOR] = "X-Forwarded-For",
 		[HT_HTTP_X_FORWARDED_HOST] = "X-Forwarded-Host",
 		[HT_HTTP_X_FORWARDED_PROTO] = "X-Forwarded-Proto",
+		[HT_HTTP_X_FORWARDED_USER] = "X-Forwarded-User",
 		[HT_HTTP_X_REQUEST_ID] = "X-Request-ID",
 	};
 	static struct ht_http_response r;

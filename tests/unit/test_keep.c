@@ -29,7 +29,8 @@ static void tear_down(void)
 
 TestSuite(keep, .init = set_up, .fini = tear_down);
 
-static const struct ht_secret one = {(const uint8_t *)"one", 3}, two = {(const uint8_t *)"two", 3};
+static const struct ht_secret one = {.bytes = (const uint8_t *)"one", .len = 3},
+			      two = {.bytes = (const uint8_t *)"two", .len = 3};
 
 static const struct ht_key keys[] = {
 	{.name = "a", .gen = 5, .nsecrets = 1, .secrets = &one},

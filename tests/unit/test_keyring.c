@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "keyring.h"
+#include "mac.h"
 
 static char dir[64];
 
@@ -311,6 +312,35 @@ Test(keyring, memory_is_guarded)
 	cr_expect(strstr(flags, " dd "), "not in core dumps: %s", flags);
 	cr_expect(strstr(flags, " wf "), "wiped in children: %s", flags);
 	cr_expect_str_eq(perms, "r--p");
+	ht_keyring_unref(ring);
+}
+
+/* What signing begins with is as good as the secret. */
+Test(keyring, kept_state_is_the_secrets_and_as_guarded)
+{
+	static const struct ht_str message = {"message", 7};
+	struct ht_keyring *ring = load(), *more;
+
+	cr_assert_eq(ht_keyring_bump(ring, -1, &more), 0);
+	for (size_t i = 0; i < ring->nkeys; i++) {
+		const struct ht_secret *s = ring->keys[i].secrets;
+		struct ht_mac_key fresh;
+		uint8_t want[32], got[32];
+		char flags[256], perms[8];
+
+		cr_assert(s->keyed);
+		ht_mac_key_make(s->bytes, s->len, &fresh);
+		ht_mac_key_make_id(&fresh);
+		ht_mac_sha256(&fresh, &message, 1, want);
+		ht_mac_sha256(s->keyed, &message, 1, got);
+		cr_expect(!memcmp(want, got, sizeof(got)), "key %zu", i);
+		cr_expect(!memcmp(fresh.id, s->keyed->id, sizeof(fresh.id)), "key %zu", i);
+		mapping_flags(s->keyed, perms, flags, sizeof(flags));
+		cr_expect(strstr(flags, " dd ") && strstr(flags, " wf "), "%s", flags);
+		cr_expect_str_eq(perms, "r--p");
+		cr_expect_eq(more->keys[i].secrets->keyed, s->keyed, "snapshots share it");
+	}
+	ht_keyring_unref(more);
 	ht_keyring_unref(ring);
 }
 

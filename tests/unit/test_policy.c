@@ -9,8 +9,8 @@
 static const uint8_t secret_bytes[] = "AzaZ5678901234567XYZ34567XYZ";
 static const uint8_t old_bytes[] = "an older secret of the same key";
 static struct ht_secret secrets[] = {
-	{secret_bytes, sizeof(secret_bytes) - 1},
-	{old_bytes, sizeof(old_bytes) - 1},
+	{.bytes = secret_bytes, .len = sizeof(secret_bytes) - 1},
+	{.bytes = old_bytes, .len = sizeof(old_bytes) - 1},
 };
 static struct ht_key key = {.name = "shop", .gen = 7, .nsecrets = 1, .secrets = secrets};
 static struct ht_keyring ring = {.nkeys = 1, .keys = &key, .global_gen = 3};
@@ -23,16 +23,26 @@ static struct ht_site_config site_config = {
 static struct ht_config config = {.file = "t.yaml", .limits.covered_cookies = 16};
 static struct ht_policy_site site;
 static struct ht_binding binding;
-static struct ht_policy_client client = {&binding};
+static struct ht_policy_client client = {.bind = &binding};
 static struct ht_diag diag;
 
 static void rule(size_t i, char *name, char *sibling, enum ht_mode mode)
 {
+	static struct ht_cookie_name names[HT_ARRAY_SIZE(rules)];
+
+	names[i] = (struct ht_cookie_name){name, false};
 	rules[i] = (struct ht_rule_config){
 		.name = name,
+		.label = name,
+		.names = &names[i],
+		.nnames = 1,
 		.sibling = sibling,
+		.siblings = {{sibling, false, 1U << HT_PROFILE_F5_IRULE}},
+		.nsiblings = 1,
 		.profile = HT_PROFILE_F5_IRULE,
+		.accept = 1U << HT_PROFILE_F5_IRULE,
 		.key = "shop",
+		.reissue = "; Path=/; Secure; HttpOnly",
 		.nbinds = 1,
 		.mode = mode,
 		.line = 10 + i,
@@ -190,7 +200,7 @@ Test(policy, judges_and_cuts)
 	}
 }
 
-static int judge_text(const char *cookies, uint16_t only, char *head, size_t *len,
+static int judge_text(const char *cookies, uint32_t only, char *head, size_t *len,
 		      struct ht_judgement *j)
 {
 	struct ht_head scratch;
@@ -205,7 +215,7 @@ Test(policy, only_counts_and_changes_nothing)
 	struct ht_judgement j;
 	size_t len, n = head_of("sid=EVIL; seen=EVIL", want);
 
-	cr_assert_eq(judge_text("sid=EVIL; seen=EVIL", 4, head, &len, &j), 0);
+	cr_assert_eq(judge_text("sid=EVIL; seen=EVIL", 2, head, &len, &j), 0);
 	cr_assert_eq(j.ncookies, 1);
 	cr_assert_eq(j.cookie[0].rule, 2);
 	cr_assert(len == n && !memcmp(head, want, n));
@@ -457,7 +467,7 @@ Test(policy, compiling_leaves_out_what_is_off)
 	rules[1].mode = HT_MODE_OFF;
 	cr_assert_eq(ht_policy_compile(&config, &site_config, &site, &diag), 0);
 	cr_assert_eq(site.nrules, 2);
-	cr_assert_eq(site.gate.nnames, 4);
+	cr_assert_eq(site.gate.nnames, 5, "what is off covers nothing, but hides its name");
 	cr_assert_eq(site.rules[1], &rules[2]);
 	cr_assert(site.gate.rule[1].flags & HT_RULE_REPORT);
 }
@@ -493,6 +503,7 @@ Test(policy, fewer_covered_cookies_if_told_so)
 Test(policy, too_many_rules_and_bindings_have_a_place)
 {
 	static struct ht_rule_config many[17];
+	static struct ht_cookie_name covered[17];
 	static char names[17][2][16];
 	struct ht_site_config s = {.hosts = hosts, .nhosts = 1, .rules = many, .nrules = 17};
 
@@ -501,7 +512,9 @@ Test(policy, too_many_rules_and_bindings_have_a_place)
 		sprintf(names[i][0], "c%d", i);
 		sprintf(names[i][1], "c%d_HMAC", i);
 		many[i].name = names[i][0];
-		many[i].sibling = names[i][1];
+		many[i].sibling = many[i].siblings[0].text = names[i][1];
+		covered[i].text = names[i][0];
+		many[i].names = &covered[i];
 		many[i].line = 100 + i;
 	}
 	cr_assert_eq(ht_policy_compile(&config, &s, &site, &diag), -EINVAL);

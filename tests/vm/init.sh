@@ -25,6 +25,12 @@ report() { echo "$1" >/dev/ttyS1; }
 
 now() { cut -d. -f1 /proc/uptime; }
 
+# spent WORD: seconds of processor time so far; 2 in user space, 4 in the kernel, 5 idle.
+spent() { awk -v n="$1" '$1 == "cpu" { print int($n / 100) }' /proc/stat; }
+
+# said FILE PATTERN: what a line of that part's output says.
+said() { sed -n "s/^$2.*/\\1/p" "/tmp/out.$1" 2>/dev/null | head -n 1; }
+
 # kTLS as the kernel counts it: connections whose transmit, whose receive side it took over.
 tls_stat() { awk -v name="$1" '$1 == name { n = $2 } END { print n + 0 }' /proc/net/tls_stat; }
 
@@ -42,17 +48,19 @@ tap_counts() {
 
 # part NAME OPENSSL TLS GATE PROGRAM ARGUMENT...
 part() {
-	local name=$1 openssl=$2 tls=$3 gate=$4 started tx rx status line p f s
+	local name=$1 openssl=$2 tls=$3 gate=$4 started user system tx rx status line p f s
 	shift 4
 	echo "guest: part $name, OpenSSL $openssl, TLS $tls, gate $gate"
-	started=$(now)
+	started=$(now) user=$(spent 2) system=$(spent 4)
+	echo "tls-max = $tls" >"$HOME/.curlrc"
 	tx=$(tls_stat TlsTxSw) rx=$(tls_stat TlsRxSw)
 	rm -f /tmp/tap
 	{
 		HT_GATE=$gate HT_TLS=$tls HARDTACKD=/ht/$openssl/hardtackd "$@" --verbose=1 \
 			--tap=/tmp/tap
 		echo $? >/tmp/status
-	} 2>&1 | tee /tmp/out
+	} 2>&1 | tee /tmp/out | awk '!/: Test is disabled$/ { print; fflush() }'
+	cp /tmp/out "/tmp/out.$name"
 	status=$(cat /tmp/status)
 	line=$(tap_counts /tmp/tap)
 	# The suite that notes its own skips knows better.
@@ -63,7 +71,8 @@ part() {
 	report "{\"part\":\"$name\",\"openssl\":\"$openssl\",\"tls\":\"$tls\",\"gate\":\"$gate\",\
 \"passed\":$p,\"failed\":$f,\"skipped\":$s,\"status\":$status,\
 \"tx\":$(($(tls_stat TlsTxSw) - tx)),\"rx\":$(($(tls_stat TlsRxSw) - rx)),\
-\"tx_device\":$(tls_stat TlsTxDevice),\"seconds\":$(($(now) - started))}"
+\"tx_device\":$(tls_stat TlsTxDevice),\"seconds\":$(($(now) - started)),\
+\"user_seconds\":$(($(spent 2) - user)),\"system_seconds\":$(($(spent 4) - system))}"
 }
 
 echo "guest: up, $(uname -r)"
@@ -75,11 +84,24 @@ for d in 3.0 3.5; do
 done
 # shellcheck source=/dev/null
 . /ht/plan
-insns=$(sed -n 's/^cost: verdict program, \([0-9]*\) .*/\1/p' /tmp/insns 2>/dev/null)
-report "{\"insns\":${insns:-0}}"
+insns=$(said gate 'cost: verdict program, \([0-9]*\) ')
+own=$(said gate 'cost: verdict program, [0-9]* translated instructions of \([0-9]*\)')
+report "{\"insns\":${insns:-0},\"own_insns\":${own:-0},\"broken_gate\":\"$(said gate 'stack: \(.*\)')\"}"
+
+# What is left when everything has ended: connections that somebody should have closed, kTLS
+# contexts, programs and maps.
 cat /proc/net/tls_stat
-report "{\"leaked_sockets\":$(awk 'NR > 1 && $4 == "01"' /proc/net/tcp | wc -l),\
-\"tls_errors\":$(($(tls_stat TlsDecryptError)))}"
+left() { awk 'NR > 1 && ($4 == "01" || $4 == "02" || $4 == "03" || $4 == "08")' "$@" | wc -l; }
+i=0
+while [ $i -lt 20 ] && [ "$(left /proc/net/tcp /proc/net/tcp6)" != 0 ]; do
+	sleep 0.5
+	i=$((i + 1))
+done
+ls -A /sys/fs/bpf
+bpf=$(($(bpftool prog show | grep -c '^[0-9]') + $(bpftool map show | grep -c '^[0-9]')))
+report "{\"leaked_sockets\":$(left /proc/net/tcp /proc/net/tcp6),\
+\"leaked_tls\":$(($(tls_stat TlsCurrTxSw) + $(tls_stat TlsCurrRxSw))),\
+\"leaked_bpf\":$bpf,\"tls_errors\":$(tls_stat TlsDecryptError)}"
 report '{"end":true}'
 dmesg >/dev/ttyS2
 sync

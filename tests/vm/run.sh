@@ -1,188 +1,64 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The gate and the daemon with kTLS on one of Debian's own kernels, in a virtual machine that is all
-# software: boots it with an initramfs of what was built here, judges what comes back over its serial
-# ports, ends with one line: N passed, N failed, N skipped. Installs nothing. What ran goes to
-# $O/vm/KERNEL: console.log, kernel.log, report.json; and into the table $O/vm/table.md.
+# The test suite's plan for a virtual machine (lib.sh): the gate and the daemon with kTLS on one of
+# Debian's own kernels. Judges what comes back and ends with one line: N passed, N failed, N skipped.
+# What ran goes to $O/vm/KERNEL: console.log, kernel.log, report.json; and into the table
+# $O/vm/table.md, which readme.sh puts into the README.
 #
-# usage: [O=build] [FULL=1] [FILTER=word] tests/vm/run.sh 6.1 | 6.12 | newest | VERSION
+# usage: [O=build] [FULL=1] [FILTER=word | PARTS="gate smoke"] tests/vm/run.sh 6.1 | 6.12 | newest | VERSION
+# shellcheck disable=SC2034 # out and O are lib.sh's
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 export PATH=$PATH:/usr/sbin:/sbin
 O=${O:-build}
 kernel=${1:?which kernel}
-vm=$O/vm
-out=$vm/$kernel
-cache=$(realpath -m "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hardtack/vm")
-# Where the guest finds the second daemon's OpenSSL, C library and loader.
-prefix=/ht/3.5/lib
-qemu=
-# shellcheck source=SCRIPTDIR/fetch.sh
-. tests/vm/fetch.sh
+out=$O/vm/$kernel
+FULL=${FULL:-}
+FILTER=${FILTER:-}
+PARTS=${PARTS:-gate weakened everything smoke}
+# shellcheck source=SCRIPTDIR/lib.sh
+. tests/vm/lib.sh
 
-stop_guest() { [ -z "$qemu" ] || kill "$qemu" 2>/dev/null; }
-trap stop_guest EXIT
-trap 'exit 130' INT TERM
+passed=0 failed=0 skipped=0
 
-skip() {
-	echo "skipped: $1"
-	echo '0 passed, 0 failed, 1 skipped'
-	exit 0
-}
-
-fail() {
-	echo "vm: $1"
-	echo '0 passed, 1 failed, 0 skipped'
-	exit 1
-}
-
-# ---- what goes in ----
-
-# The same sources against OpenSSL 3.5: its headers, its libraries, and a loader that knows them.
-build_daemon() {
-	local dir=$1 lib=$1/usr/lib/x86_64-linux-gnu
-	make -s O="$vm/openssl-3.5" SAN= CPPFLAGS="-I$dir/usr/include/x86_64-linux-gnu -I$dir/usr/include" \
-		LDFLAGS="-L$lib -Wl,-rpath,$prefix,--disable-new-dtags,--allow-shlib-undefined -Wl,\
---dynamic-linker=$prefix/ld-linux-x86-64.so.2" all >"$vm/openssl-3.5.log" 2>&1 && return
-	tail -n 20 "$vm/openssl-3.5.log"
-	return 1
-}
-
-# install_program ROOT FILE [TARGET]: a program of this machine with the libraries it needs.
-install_program() {
-	local lib
-	install -D -m 755 "$2" "$1/${3:-$2}" || return 1
-	ldd "$2" 2>/dev/null | grep -o '/[^ :]*' | sort -u | while read -r lib; do
-		[ -e "$1/$lib" ] || install -D -m 755 "$lib" "$1/$lib"
-	done
-}
-
-# The guest's user space, the same for every kernel.
-make_root() {
-	local root=$vm/root ssl=$1 f
-	rm -rf "$root"
-	mkdir -p "$root"/{bin,dev,etc,proc,root,run,sbin,sys,tmp,var/lib/nginx,var/log/nginx,usr/sbin}
-	install -D -m 755 "$2" "$root/bin/busybox" || return 1
-	for f in nginx curl bpftool; do
-		install_program "$root" "$(command -v $f)" || return 1
-	done
-	for f in hardtackd hardtackctl; do
-		install_program "$root" "$O/$f" "ht/3.0/$f" || return 1
-		install -D -m 755 "$vm/openssl-3.5/$f" "$root/ht/3.5/$f" || return 1
-	done
-	mkdir -p "$root/$prefix"
-	for f in ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libcrypto.so.3 libssl.so.3 libzstd.so.1 \
-		libz.so.1 libpthread.so.0 libdl.so.2; do
-		cp -L "$ssl/usr/lib/x86_64-linux-gnu/$f" "$root/$prefix/" || return 1
-	done
-	for f in bpf bpf-weak e2e; do
-		install_program "$root" "$O/tests/$f" "ht/tests/$f" || return 1
-	done
-	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' \
-		>"$root/etc/passwd"
-	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
-	printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
-	cp -L /etc/nginx/mime.types "$root/etc/" 2>/dev/null
-	install -m 755 tests/vm/init.sh "$root/init"
-	ln -s /bin/busybox "$root/sbin/modprobe"
-	plan >"$root/ht/plan"
-}
-
-# TLS and the ciphers, with what modprobe needs to find them.
-make_modules() {
-	local from release to=$out/modules f
-	from=$(echo "$1"/usr/lib/modules/* "$1"/lib/modules/*)
-	for f in $from; do
-		[ ! -d "$f/kernel" ] || from=$f
-	done
-	release=$(basename "$from")
-	rm -rf "$to"
-	mkdir -p "$to/lib/modules/$release"
-	(cd "$from" && find kernel/net/tls kernel/crypto kernel/lib/crypto kernel/arch/x86/crypto \
-		kernel/lib/crc -name '*.ko*' 2>/dev/null | cpio --quiet -pdm "$OLDPWD/$to/lib/modules/$release")
-	cp "$from"/modules.{builtin,order}* "$to/lib/modules/$release/" 2>/dev/null
-	find "$to" -name '*.ko.xz' -exec xz -d {} +
-	depmod -b "$to" "$release" 2>/dev/null && [ -n "$(find "$to" -name tls.ko)" ]
-}
-
-archive() { (cd "$1" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) | zstd -q -3; }
+# ---- what runs ----
 
 # The small suite for the other combinations: each direction and kind of body over TLS, judgements,
 # a browser's login, certificates.
-smoke='@(framing/uploads_by_length_tls|framing/downloads_chunked_tls|framing/slow_reader_slows_the_backend_tls'
-smoke+='|limits/head_of_exactly_16384_bytes_tls|upgrade/websocket_echo_tls|curl/login_and_back'
-smoke+='|curl/upload_with_expect_and_chunks|tls/certificate_by_server_name)'
+smoke='@(framing/uploads_by_length_tls|framing/downloads_chunked_tls|limits/head_of_exactly_16384_bytes_tls'
+smoke+='|upgrade/websocket_echo_tls|curl/login_and_back|tls/certificate_by_server_name)'
+
+wanted() { [[ " $PARTS " == *" $1 "* ]]; }
 
 # With FILTER only the tests of that name, in every combination.
 plan() {
 	local openssl tls gate
-	[ -n "${FULL:-}" ] || echo 'export HT_SCALE=small'
+	if [ -n "$FULL" ]; then
+		echo 'export FULL=1'
+	else
+		echo 'export HT_SCALE=small'
+	fi
 	echo 'export HT_KTLS=require HT_SLOW=1 HT_NETWORK=shared HT_ORIGINS=nginx'
-	if [ -z "${FILTER:-}" ]; then
-		echo 'part gate 3.5 1.3 require tests/bpf -j2; cp /tmp/out /tmp/insns'
-		echo 'part weakened 3.5 1.3 require tests/bpf-weak -j2'
-		echo 'part everything 3.5 1.3 require tests/e2e -j3'
+	if [ -z "$FILTER" ]; then
+		wanted gate && echo 'part gate 3.5 1.3 require tests/bpf -j2'
+		[ -n "$FULL" ] && wanted weakened && echo 'part weakened 3.5 1.3 require tests/bpf-weak -j2'
+		wanted everything && echo 'part everything 3.5 1.3 require tests/e2e -j4'
+		wanted smoke || return 0
 	fi
 	for openssl in 3.0 3.5; do
 		for tls in 1.2 1.3; do
 			for gate in require off; do
-				[ -z "${FILTER:-}" ] && [ $openssl-$tls-$gate = 3.5-1.3-require ] && continue
-				echo "part smoke $openssl $tls $gate tests/e2e -j3" \
+				# "everything" has done that one
+				[ -z "$FILTER" ] && wanted everything && [ $openssl-$tls-$gate = 3.5-1.3-require ] &&
+					continue
+				echo "part smoke $openssl $tls $gate tests/e2e -j4" \
 					"--filter '${FILTER:+*}${FILTER:-$smoke}${FILTER:+*}'"
 			done
 		done
 	done
 }
 
-# ---- one boot ----
-
-# QEMU 7.2 breaks flags around cmpxchg16b: without it (and AVX, BMI) 6.x is safe. 7.x needs it for
-# sk_storage; what then goes wrong is a false double fault, and that boot is tried again.
-cpu() {
-	case $1 in
-	*/6.*) echo max,-cx16,-avx,-avx2,-bmi1,-bmi2 ;;
-	*) echo max ;;
-	esac
-}
-
-# boot VMLINUZ CPU LIMIT_S: 0 ended by itself, 1 out of time, 2 never came up. Watchdogs of the
-# guest would measure this machine's load, nothing else.
-boot() {
-	local started=$SECONDS
-	rm -f "$out"/{console.log,report.jsonl,kernel.log}
-	qemu-system-x86_64 -accel tcg,thread=multi -cpu "$2" -smp 2 -m 2G -nodefaults -no-reboot \
-		-display none -serial "file:$out/console.log" -serial "file:$out/report.jsonl" \
-		-serial "file:$out/kernel.log" -kernel "$1" -initrd "$out/initrd" -append \
-		'console=ttyS0 panic=-1 nosoftlockup nowatchdog log_buf_len=4M rcupdate.rcu_cpu_stall_suppress=1' \
-		</dev/null >"$out/qemu.log" 2>&1 &
-	qemu=$!
-	while kill -0 "$qemu" 2>/dev/null; do
-		sleep 1
-		if [ $((SECONDS - started)) -gt "$3" ]; then
-			kill "$qemu"
-			wait "$qemu"
-			qemu=
-			return 1
-		fi
-		grep -q '^guest: up' "$out/console.log" 2>/dev/null && continue
-		if [ $((SECONDS - started)) -gt 40 ] &&
-			[ -z "$(find "$out/console.log" -newermt '-40 seconds' 2>/dev/null)" ]; then
-			kill "$qemu"
-			wait "$qemu"
-			qemu=
-			return 2
-		fi
-	done
-	wait "$qemu"
-	qemu=
-	grep -q '"end":true' "$out/report.jsonl" 2>/dev/null && return 0
-	! grep -q 'double fault' "$out/console.log" || return 2
-	grep -q '^guest: up' "$out/console.log" || return 2
-}
-
 # ---- the verdict ----
-
-passed=0 failed=0 skipped=0
 
 # check WORDS CONDITION...
 check() {
@@ -206,10 +82,12 @@ judge_parts() {
 		check 'no connection with kTLS transmit' [ "$tx" -gt 0 ]
 		rx_wanted=yes
 		[ "$openssl-$tls" != 3.0-1.3 ] || rx_wanted=
-		# The whole suite asks for other versions too.
-		if [ -n "$rx_wanted" ]; then
-			check 'no connection with kTLS receive' [ "$rx" -gt 0 ]
-		elif [ "$part" = smoke ]; then
+		# The whole suite asks for other versions too, and has handshakes that fail halfway.
+		if [ "$part" != smoke ] || [ -n "$FILTER" ]; then
+			[ -z "$rx_wanted" ] || check 'no connection with kTLS receive' [ "$rx" -gt 0 ]
+		elif [ -n "$rx_wanted" ]; then
+			check 'a connection without kTLS receive' [ "$rx" = "$tx" ]
+		else
 			check 'OpenSSL 3.0 has learnt to receive TLS 1.3 by kTLS' [ "$rx" = 0 ]
 		fi
 	done < <(jq -r 'select(.part) | "\(.part) \(.openssl) \(.tls) \(.gate) \(.passed) \(.failed)" +
@@ -227,66 +105,68 @@ kernel_log_clean() {
 # One row for each OpenSSL, from all the kernels that ran in this tree.
 table() {
 	local report
-	echo '| kernel | OpenSSL | TLS 1.2 tx / rx | TLS 1.3 tx / rx | gate | verdict instructions |'
-	echo '|---|---|---|---|---|---|'
+	echo '| kernel | OpenSSL | TLS 1.2 sends / receives | TLS 1.3 sends / receives | gate | verdict program: instructions | broken on purpose |'
+	echo '|---|---|---|---|---|---|---|'
 	for report in "$vm"/*/report.json; do
 		jq -r '. as $r | $r.parts | group_by(.openssl)[] | . as $g |
 			def word(v; n): [$g[] | select(.tls == v and (.part == "smoke" or .part == "everything")) | .[n]] |
 				if length == 0 then "not run" elif add > 0 then "kernel" else "OpenSSL" end;
 			def gate: [$g[] | select(.gate == "require")] |
 				if all(.failed == 0) then "works" else "fails" end;
-			"| \($r.kernel) | \($r.openssl[$g[0].openssl] // $g[0].openssl) | \(word("1.2"; "tx")) / \(word("1.2"; "rx"))" +
-			" | \(word("1.3"; "tx")) / \(word("1.3"; "rx")) | \(gate) | \(if $r.insns > 0 then $r.insns else "not run" end) |"' "$report"
+			"| \($r.kernel) | \(($r.openssl[$g[0].openssl] // $g[0].openssl) | sub("OpenSSL "; "")) |" +
+			" \(word("1.2"; "tx")) / \(word("1.2"; "rx")) | \(word("1.3"; "tx")) / \(word("1.3"; "rx")) |" +
+			" \(gate) | \(if $r.insns > 0 then $r.insns else "not run" end) |" +
+			" \(if $r.broken_gate == "" then "not run" else $r.broken_gate end) |"' "$report"
 	done | sort -V
 }
 
+# What the build machine's own kernel has to do for all of them.
+left_out() {
+	echo 'left out: the weakened gate, which shows that the tests of the gate can fail; bodies of 100 MB and the'
+	echo 'long stress (all three with FULL=1); Apache and Node as origins; sanitizers; fuzzers; unit tests'
+}
+
 main() {
-	local dir ssl busybox vmlinuz tries=0 status started=$SECONDS ran
-	[ "$(uname -m)" = x86_64 ] || skip 'the virtual machines are for amd64'
-	mkdir -p "$cache" "$out"
-	exec 9>"$cache/lock"
-	flock 9 # one guest at a time, and one apt
-	dir=$(kernel_fetch "$kernel") || skip "kernel $kernel can't be fetched"
-	ssl=$(openssl_fetch) || skip "OpenSSL 3.5 can't be fetched"
-	busybox=$(busybox_fetch) || skip "busybox can't be fetched"
-	build_daemon "$ssl" || fail 'the sources do not build against OpenSSL 3.5'
-	make_root "$ssl" "$busybox" || fail 'the initramfs lacks something'
-	make_modules "$dir" || fail 'the kernel package has no usable modules'
-	archive "$vm/root" >"$out/initrd"
-	archive "$out/modules" >>"$out/initrd"
-	vmlinuz=$(find "$dir" -name 'vmlinuz*' -type f | head -n 1)
-	[ -n "$vmlinuz" ] || fail 'the kernel package has no kernel'
-	while :; do
-		tries=$((tries + 1))
-		boot "$vmlinuz" "$(cpu "/$(make_release)")" "${LIMIT:-$([ -n "${FULL:-}" ] && echo 5400 || echo 1500)}"
-		status=$?
-		if [ $status != 2 ] || [ $tries = 3 ]; then
-			break
-		fi
-		echo "vm: boot $tries wedged or died of QEMU, trying again"
-	done
+	local ran what started=$SECONDS
+	guest_prepare "$kernel"
+	case $? in
+	0) ;;
+	2)
+		echo "skipped: $why"
+		echo '0 passed, 0 failed, 1 skipped'
+		return 0
+		;;
+	*)
+		echo "vm: $why"
+		echo '0 passed, 1 failed, 0 skipped'
+		return 1
+		;;
+	esac
+	guest_run "${LIMIT:-$([ -n "$FULL" ] && echo 5400 || echo 1500)}"
 	grep -a -e '^vm-failed: ' -e '^skipped: ' "$out/console.log"
-	check 'the guest did not come to its end' [ $status = 0 ]
+	check 'the guest did not come to its end' [ "$status" = 0 ]
 	judge_parts
-	jq -s '{kernel: (map(.kernel // empty)[0]), insns: (map(.insns // empty)[0] // 0),
+	jq -s --argjson seconds $((SECONDS - started)) --argjson cpu "$cpu_s" \
+		'(map(select(.part or .runs_with | not)) | add) + {seconds: $seconds, cpu_seconds: $cpu,
 		openssl: (map(select(.runs_with) | {(.openssl): .runs_with}) | add),
-		leaked_sockets: (map(.leaked_sockets // empty)[0]), parts: map(select(.part))}' \
-		"$out/report.jsonl" >"$out/report.json" || failed=$((failed + 1))
+		parts: map(select(.part))}' "$out/report.jsonl" >"$out/report.json" || failed=$((failed + 1))
 	check "the kernel's log did not come back" [ -s "$out/kernel.log" ]
 	check 'the kernel complained' kernel_log_clean
 	ran=$(jq -r .kernel "$out/report.json")
-	check 'sockets were leaked' [ "$(jq .leaked_sockets "$out/report.json")" = 0 ]
+	for what in leaked_sockets leaked_tls leaked_bpf; do
+		check "$what is $(jq .$what "$out/report.json")" \
+			[ "$(jq .$what "$out/report.json")" = 0 ]
+	done
 	table >"$vm/table.md"
-	if [ $status != 0 ] || [ $failed != 0 ]; then
+	if [ "$status" != 0 ] || [ $failed != 0 ]; then
 		tail -n 80 "$out/console.log"
 	fi
-	echo "kernel $ran ($(basename "$dir")): $((SECONDS - started)) s, $tries boot(s)," \
-		"$(jq .insns "$out/report.json") verdict instructions"
+	[ -n "$FULL" ] || left_out
+	echo "kernel $ran ($package): $((SECONDS - started)) s, $cpu_s s of processor time," \
+		"$tries boot(s)"
 	grep -F "| $ran |" "$vm/table.md"
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ $failed = 0 ]
 }
-
-make_release() { basename "$(echo "$out"/modules/lib/modules/*)"; }
 
 main

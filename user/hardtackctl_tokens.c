@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hardtackctl sign and verify: tokens of every profile, offline and with the daemon's own code. It
+ * knows the command line; what a token is, is token.c's and binding.c's business.
+ */
+#include <arpa/inet.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <time.h>
+
+#include "binding.h"
+#include "hardtackctl.h"
+#include "keyring.h"
+#include "policy.h"
+#include "token.h"
+
+#define NATIVE_LIFETIME_S 86400 /* as `lifetime` is unless configured */
+
+struct offline {
+	const char *profile, *key_file, *name, *value, *token;
+	const char *time, *expires, *attributes;		    /* native */
+	const char *algorithm, *encoding, *name_in_mac, *separator; /* proxysg */
+	const char **input;					    /* what stands behind --bind */
+	size_t ninputs;
+	bool json, help;
+
+	/* made of them */
+	char text[HT_BINDING_MAX];
+	struct ht_binding binding;
+	struct ht_token_params params;
+	uint64_t now_s;
+};
+
+void write_offline_usage(FILE *out)
+{
+	fputs("\nsign and verify take:\n"
+	      "  --profile P    native, f5-irule or proxysg\n"
+	      "  --key-file F   the key is the file's bytes, less one trailing newline\n"
+	      "  --name N       the covered cookie (not part of f5-irule's token)\n"
+	      "  --value V      its value\n"
+	      "  --bind INPUT   what the token is bound to, e.g. 192.0.2.10; again for several, "
+	      "in\n"
+	      "                 the order of the configuration. native: KIND=VALUE, as in\n"
+	      "                 client-ip/24=192.0.2.10; x509-spki and tls-exporter in hex\n"
+	      "  --token T      verify: the token to check\n"
+	      "  --time T       native: when it is signed or verified, in seconds since 1970\n"
+	      "  --expires T    native, sign: its end; unless given that of --attributes, or a "
+	      "day\n"
+	      "                 later\n"
+	      "  --attributes A native, sign: the cookie's, e.g. \"; Path=/; Secure\"\n"
+	      "  --algorithm sha256|sha1, --encoding base64|base64url|hex,\n"
+	      "  --name-in-mac true|false, --separator S\n"
+	      "                 proxysg: as in the configuration\n",
+	      out);
+}
+
+/* ---- the command line ---- */
+
+enum option_id {
+	OPT_WORD = 1, /* what getopt_long() says of a word */
+	OPT_HELP = 'h',
+	OPT_JSON = 256,
+	OPT_BIND,
+	OPT_TEXT, /* and those behind it: texts[] */
+};
+
+static const struct {
+	const char *name;
+	size_t offset;
+	enum ht_profile only; /* HT_PROFILE_F5_IRULE: for all */
+	bool sign_only;
+} texts[] = {
+	{"profile", offsetof(struct offline, profile), HT_PROFILE_F5_IRULE, false},
+	{"key-file", offsetof(struct offline, key_file), HT_PROFILE_F5_IRULE, false},
+	{"name", offsetof(struct offline, name), HT_PROFILE_F5_IRULE, false},
+	{"value", offsetof(struct offline, value), HT_PROFILE_F5_IRULE, false},
+	{"token", offsetof(struct offline, token), HT_PROFILE_F5_IRULE, false},
+	{"time", offsetof(struct offline, time), HT_PROFILE_NATIVE, false},
+	{"expires", offsetof(struct offline, expires), HT_PROFILE_NATIVE, true},
+	{"attributes", offsetof(struct offline, attributes), HT_PROFILE_NATIVE, true},
+	{"algorithm", offsetof(struct offline, algorithm), HT_PROFILE_PROXYSG, false},
+	{"encoding", offsetof(struct offline, encoding), HT_PROFILE_PROXYSG, false},
+	{"name-in-mac", offsetof(struct offline, name_in_mac), HT_PROFILE_PROXYSG, false},
+	{"separator", offsetof(struct offline, separator), HT_PROFILE_PROXYSG, false},
+};
+
+#define NOPTIONS (HT_ARRAY_SIZE(texts) + 4)
+
+static const char **text_of(struct offline *o, size_t i)
+{
+	return (const char **)((char *)o + texts[i].offset);
+}
+
+static void make_options(struct option options[NOPTIONS])
+{
+	size_t n = 0;
+
+	for (; n < HT_ARRAY_SIZE(texts); n++)
+		options[n] = (struct option){texts[n].name, required_argument, NULL,
+					     OPT_TEXT + (int)n};
+	options[n++] = (struct option){"bind", required_argument, NULL, OPT_BIND};
+	options[n++] = (struct option){"json", no_argument, NULL, OPT_JSON};
+	options[n++] = (struct option){"help", no_argument, NULL, OPT_HELP};
+	options[n] = (struct option){0};
+}
+
+/* 0, or what to exit with. o->input has room for every word of the line. */
+static int parse_offline(int argc, char **argv, struct offline *o)
+{
+	struct option options[NOPTIONS];
+	int c, last = 0;
+
+	make_options(options);
+	/* '-': words come in their order, so that `--bind A B` is `--bind A --bind B`. */
+	while ((c = getopt_long(argc, argv, "-h", options, NULL)) != -1) {
+		if (c == OPT_BIND || (c == OPT_WORD && last == OPT_BIND))
+			o->input[o->ninputs++] = optarg;
+		else if (c == OPT_WORD)
+			return usage("'%s' belongs to no option", optarg);
+		else if (c == OPT_JSON)
+			o->json = true;
+		else if (c == OPT_HELP)
+			o->help = true;
+		else if (c >= OPT_TEXT)
+			*text_of(o, (size_t)(c - OPT_TEXT)) = optarg;
+		else
+			return bad_option();
+		last = c == OPT_WORD ? last : c;
+	}
+	if (optind < argc)
+		return usage("'%s' belongs to no option", argv[optind]);
+	return 0;
+}
+
+/* ---- what it means ---- */
+
+static int check_offline(struct offline *o, bool verifies)
+{
+	enum ht_profile *profile = &o->params.profile;
+
+	if (!o->profile || !o->key_file || !o->value)
+		return usage("--profile, --key-file and --value are needed");
+	if (ht_profile_parse(o->profile, profile) < 0)
+		return usage("there is no profile '%s'", o->profile);
+	if (!ht_profile_built(*profile))
+		return fail(EXIT_USAGE, "profile %s is not built yet", o->profile);
+	for (size_t i = 0; i < HT_ARRAY_SIZE(texts); i++) {
+		if (!*text_of(o, i))
+			continue;
+		if (texts[i].only != HT_PROFILE_F5_IRULE && texts[i].only != *profile)
+			return usage("profile %s has no --%s", o->profile, texts[i].name);
+		if (texts[i].sign_only && verifies)
+			return usage("--%s is what a token says itself; only sign takes it",
+				     texts[i].name);
+	}
+	if (verifies != !!o->token)
+		return usage("--token is what verify needs, and sign makes");
+	return 0;
+}
+
+/* The words of an option, and what each means. */
+static int parse_word(const char *option, const char *text, const char *const *words, unsigned *ret)
+{
+	for (unsigned i = 0; words[i]; i++) {
+		if (!strcmp(text, words[i])) {
+			*ret = i;
+			return 0;
+		}
+	}
+	return usage("--%s can't be '%s'", option, text);
+}
+
+static int set_proxysg(struct offline *o)
+{
+	static const char *const algorithms[] = {[HT_SHA256] = "sha256", [HT_SHA1] = "sha1", NULL};
+	static const char *const encodings[] = {
+		[HT_BASE64] = "base64", [HT_BASE64URL] = "base64url", [HT_HEX] = "hex", NULL};
+	static const char *const truths[] = {"false", "true", NULL};
+	unsigned algorithm = HT_SHA256, encoding = HT_BASE64, named = true;
+	int status = 0;
+
+	if (o->algorithm)
+		status = parse_word("algorithm", o->algorithm, algorithms, &algorithm);
+	if (!status && o->encoding)
+		status = parse_word("encoding", o->encoding, encodings, &encoding);
+	if (!status && o->name_in_mac)
+		status = parse_word("name-in-mac", o->name_in_mac, truths, &named);
+	if (!status && named && !o->name)
+		status = usage("--name is needed, or --name-in-mac false");
+	o->params.algorithm = algorithm;
+	o->params.encoding = encoding;
+	o->params.name_in_mac = named;
+	o->params.separator = HT_STR(o->separator ? o->separator : "|");
+	if (!status && named && !o->params.separator.len)
+		status = usage("without a separator only --name-in-mac false is possible");
+	return status;
+}
+
+static int parse_seconds(const char *option, const char *text, uint64_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno)
+		return usage("--%s is a number of seconds since 1970, not '%s'", option, text);
+	return 0;
+}
+
+/* As of a Set-Cookie: an end among them is the token's, too. */
+static void read_attributes(struct offline *o)
+{
+	struct ht_token_params *p = &o->params;
+	struct ht_set_cookie cookie;
+
+	ht_set_cookie_parse(HT_STR(o->attributes ? o->attributes : ""), o->now_s, &cookie);
+	p->attributes = cookie.attributes;
+	p->persistent = cookie.persistent;
+	p->expires_s = cookie.persistent ? cookie.expires_s : o->now_s + NATIVE_LIFETIME_S;
+}
+
+static int set_native(struct offline *o)
+{
+	struct ht_token_params *p = &o->params;
+	int status = 0;
+
+	if (!o->name)
+		return usage("--name is needed: it is part of the token");
+	o->now_s = (uint64_t)time(NULL);
+	if (o->time)
+		status = parse_seconds("time", o->time, &o->now_s);
+	p->issued_s = o->now_s;
+	read_attributes(o);
+	if (!status && o->expires)
+		status = parse_seconds("expires", o->expires, &p->expires_s);
+	if (!status && p->expires_s <= p->issued_s)
+		status =
+			usage("the end of a token must be after --time, which is now unless given");
+	return status;
+}
+
+/* ---- what it is bound to ---- */
+
+/* Appended without a separator, as ht_binding_make() does. */
+static int set_input(struct offline *o)
+{
+	size_t len = 0;
+
+	/* An empty input must be asked for: --bind "". */
+	if (o->params.profile == HT_PROFILE_F5_IRULE && !o->ninputs)
+		return usage("--bind is needed; --bind \"\" is an empty input");
+	for (size_t i = 0; i < o->ninputs; i++) {
+		size_t n = strlen(o->input[i]);
+
+		if (n > sizeof(o->text) - len)
+			return usage("the inputs of --bind are longer than %d bytes",
+				     HT_BINDING_MAX);
+		memcpy(o->text + len, o->input[i], n);
+		len += n;
+	}
+	o->params.input = (struct ht_str){o->text, len};
+	o->params.input_colon = len && memchr(o->text, ':', len);
+	return 0;
+}
+
+static bool parse_address(const char *text, struct sockaddr_storage *ret)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)ret;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->ss_family = AF_INET;
+	if (inet_pton(AF_INET, text, &in->sin_addr) == 1)
+		return true;
+	ret->ss_family = AF_INET6;
+	return inet_pton(AF_INET6, text, &in6->sin6_addr) == 1;
+}
+
+static uint8_t digit_of(char c)
+{
+	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
+/* 64 digits, turned into bytes in place. */
+static bool parse_digest(char *text, struct ht_str *ret)
+{
+	size_t len = strlen(text);
+
+	if (len != 2 * HT_BINDING_DIGEST || strspn(text, "0123456789abcdef") != len)
+		return false;
+	for (size_t i = 0; i < HT_BINDING_DIGEST; i++)
+		text[i] = (char)(digit_of(text[2 * i]) << 4 | digit_of(text[2 * i + 1]));
+	*ret = (struct ht_str){text, HT_BINDING_DIGEST};
+	return true;
+}
+
+/* What one KIND=VALUE says about the client. */
+static bool describe(struct ht_client *client, enum ht_bind_kind kind, char *value)
+{
+	struct sockaddr_storage addr;
+
+	switch (kind) {
+	case HT_BIND_CLIENT_IP:
+		if (!parse_address(value, &addr))
+			return false;
+		/* one client, whatever is taken of its address */
+		if (client->addr.ss_family && memcmp(&client->addr, &addr, sizeof(addr)))
+			return false;
+		client->addr = addr;
+		return true;
+	case HT_BIND_GEOIP_COUNTRY:
+		client->country = HT_STR(value);
+		return *value;
+	case HT_BIND_X509_SUBJECT:
+		client->x509_subject = HT_STR(value);
+		return *value;
+	case HT_BIND_X509_SPKI:
+		return parse_digest(value, &client->x509_spki);
+	case HT_BIND_USER:
+		client->user = HT_STR(value);
+		return *value;
+	case HT_BIND_TLS_EXPORTER:
+		return parse_digest(value, &client->exporter);
+	}
+	return false;
+}
+
+static int set_binding(struct offline *o)
+{
+	struct ht_bind binds[HT_BINDS_PER_RULE];
+	struct ht_client client = {0};
+
+	if (o->ninputs > HT_ARRAY_SIZE(binds))
+		return usage("--bind takes at most %d bindings", HT_BINDS_PER_RULE);
+	for (size_t i = 0; i < o->ninputs; i++) {
+		char *kind = (char *)o->input[i], *value = strchr(kind, '=');
+
+		if (value)
+			*value++ = '\0';
+		if (!value || ht_bind_parse(kind, &binds[i]))
+			return usage("--bind %s is no KIND=VALUE, such as client-ip=192.0.2.10",
+				     kind);
+		if (!describe(&client, binds[i].kind, value))
+			return usage("'%s' is no value for --bind %s", value, kind);
+	}
+	ht_binding_make(binds, o->ninputs, &client, &o->binding);
+	if (o->binding.empty)
+		return usage("the bindings have a value that no connection has");
+	o->params.bind = o->binding.sha;
+	return 0;
+}
+
+/* ---- answers ---- */
+
+static const char *why_refused(const struct ht_token_params *p)
+{
+	if (!p->value.len)
+		return "an empty value is a deletion, it has no token";
+	if (p->profile == HT_PROFILE_F5_IRULE)
+		return "the value contains ':' and so does the input";
+	if (p->profile == HT_PROFILE_PROXYSG)
+		return "the separator, or a part of it, stands in the name or in the input";
+	return "its times or attributes have no room in a token";
+}
+
+static int sign(const struct offline *o)
+{
+	char token[HT_TOKEN_TEXT_MAX];
+	size_t len;
+	int r = ht_token_sign(&o->params, token, &len);
+
+	if (r == -EPERM)
+		return fail(EXIT_NO, "refused: %s", why_refused(&o->params));
+	if (r < 0)
+		return fail(EXIT_NO, "signing failed: %s", strerror(-r));
+	if (o->json)
+		return print_json(
+			json_pack("{s:s, s:s%}", "profile", o->profile, "token", token, len),
+			EXIT_YES);
+	printf("%.*s\n", (int)len, token);
+	return finish(EXIT_YES);
+}
+
+/* What a native token that verifies says of itself. */
+static void add_info(json_t *j, const struct ht_token_info *info)
+{
+	json_object_set_new(j, "issued", json_integer((json_int_t)info->issued_s));
+	json_object_set_new(j, "expires", json_integer((json_int_t)info->expires_s));
+	json_object_set_new(j, "persistent", json_boolean(info->persistent));
+	json_object_set_new(j, "attributes", json_string(info->attributes));
+}
+
+static int verify(const struct offline *o)
+{
+	static const char *const names[] = {
+		[HT_TOKEN_VALID] = "valid",
+		[HT_TOKEN_FORGED] = "forged",
+		[HT_TOKEN_REFUSED] = "refused",
+		[HT_TOKEN_EXPIRED] = "expired",
+	};
+	struct ht_token_info info;
+	enum ht_token_verdict verdict = ht_token_check(&o->params, HT_STR(o->token), o->now_s,
+						       &info);
+	int status = verdict == HT_TOKEN_VALID ? EXIT_YES : EXIT_NO;
+	json_t *j;
+
+	if (!o->json) {
+		puts(names[verdict]);
+		return finish(status);
+	}
+	j = json_pack("{s:s, s:s}", "profile", o->profile, "verdict", names[verdict]);
+	if (j && info.expires_s)
+		add_info(j, &info);
+	return print_json(j, status);
+}
+
+static int run_with_key(struct offline *o, bool verifies)
+{
+	struct ht_token_params *p = &o->params;
+	struct ht_diag diag = {0};
+	uint8_t *secret;
+	size_t len;
+	int status;
+
+	if (ht_secret_read(o->key_file, &secret, &len, &diag) < 0)
+		return fail(EXIT_USAGE, "%s: %s", o->key_file, diag.text);
+	p->secret = (struct ht_secret){.bytes = secret, .len = len};
+	p->name = HT_STR(o->name ? o->name : "");
+	p->value = HT_STR(o->value);
+	status = verifies ? verify(o) : sign(o);
+	ht_secret_free(secret, len);
+	return status;
+}
+
+int run_offline(const struct command *self, const char *socket_path, int argc, char **argv)
+{
+	_cleanup_free_ const char **input = calloc((size_t)argc, sizeof(*input));
+	bool verifies = !strcmp(self->name, "verify");
+	struct offline o = {.input = input};
+	int status;
+
+	(void)socket_path;
+	if (!input)
+		return fail(EXIT_NO, "out of memory");
+	status = parse_offline(argc, argv, &o);
+	if (!status && o.help)
+		return show_help();
+	if (!status)
+		status = check_offline(&o, verifies);
+	if (!status && o.params.profile == HT_PROFILE_PROXYSG)
+		status = set_proxysg(&o);
+	if (!status && o.params.profile == HT_PROFILE_NATIVE)
+		status = set_native(&o);
+	if (!status)
+		status = o.params.profile == HT_PROFILE_NATIVE ? set_binding(&o) : set_input(&o);
+	return status ? status : run_with_key(&o, verifies);
+}

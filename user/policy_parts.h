@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the policy share: how a push is made and how a token is signed. Nobody else
+ * includes it.
+ */
+#ifndef HT_POLICY_PARTS_H
+#define HT_POLICY_PARTS_H
+
+#include "policy.h"
+#include "token.h"
+
+/* Up to eight bytes as a little-endian word, as the scanner reads them. */
+uint64_t ht_bytes8(const char *p, size_t len);
+
+/* When an entry ends by the gate's clock; `s` = 0: never. */
+uint64_t ht_boot_ns(const struct ht_policy_time *t, uint64_t s);
+
+/* One tag for this value and token. `until_s`: Unix time, 0 = the format knows no end. */
+void ht_push_make(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		  const struct ht_sip_keys *keys, const struct ht_policy_client *client,
+		  size_t rule, struct ht_str name, struct ht_str value, struct ht_str token,
+		  uint64_t until_s, struct ht_push *ret);
+
+/* What a token of that profile is computed from; secret, times and attributes are the caller's. */
+struct ht_token_params ht_rule_params(const struct ht_rule_config *r, enum ht_profile profile,
+				      const struct ht_binding *bind, struct ht_str name,
+				      struct ht_str value);
+
+/* Until when the gate may take a native token without asking: half its life, then it is renewed. */
+uint64_t ht_renewal_s(const struct ht_token_info *info);
+
+/*
+ * Signs a cookie anew without having seen its attributes: with those that the old token carries,
+ * or the rule's own. `old` may be NULL. line[cap] gets "Set-Cookie: ...", -errno otherwise.
+ */
+int ht_policy_resign(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		     const struct ht_policy_client *client, size_t rule, struct ht_str name,
+		     struct ht_str value, const struct ht_token_info *old, char *line, size_t cap,
+		     size_t *ret_len, struct ht_str *ret_token, uint64_t *ret_until_s);
+
+#endif

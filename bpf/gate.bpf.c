@@ -145,9 +145,10 @@ static __always_inline int withhold(struct run *r, enum ht_verdict verdict, __u3
 /* ---- digests ---- */
 
 /* Whole words of up to 64 bytes at st->sip_off into the hash. */
-static __always_inline void sip_words(struct sk_msg_md *msg, struct ht_sock *st)
+static long sip_step(__u32 i, struct run *r)
 {
-	const __u8 *data = msg->data, *end = msg->data_end;
+	const __u8 *data = r->msg->data, *end = r->msg->data_end;
+	struct ht_sock *st = r->st;
 	__u32 off = st->sip_off, len = st->sip_len, k;
 	struct ht_sip s = st->sip;
 
@@ -159,19 +160,11 @@ static __always_inline void sip_words(struct sk_msg_md *msg, struct ht_sock *st)
 	st->sip = s;
 	st->sip_off = off;
 	st->sip_len = len;
+	return len < 8;
 }
 
-static long sip_step(__u32 i, struct run *r)
-{
-	sip_words(r->msg, r->st);
-	return r->st->sip_len < 8;
-}
-
-/*
- * The bytes [off, off + len) as words into st->sip, the last one filled with zeros. Global, like
- * the parts of the scanner: the verifier looks at it once.
- */
-__noinline int sip_text(struct sk_msg_md *msg, struct ht_sock *st, __u32 off, __u32 len)
+/* What is long or near the message's end, into st->sip. Global: the verifier looks at it once. */
+__noinline int sip_long(struct sk_msg_md *msg, struct ht_sock *st, __u32 off, __u32 len)
 {
 	struct run r = {.msg = msg, .st = st};
 	__u64 tail;
@@ -180,10 +173,7 @@ __noinline int sip_text(struct sk_msg_md *msg, struct ht_sock *st, __u32 off, __
 		return 0;
 	st->sip_off = off;
 	st->sip_len = len;
-	if (len <= 64)
-		sip_words(msg, st);
-	else
-		bpf_loop(HT_HEAD_MAX / 64, sip_step, &r, 0);
+	bpf_loop(HT_HEAD_MAX / 64, sip_step, &r, 0);
 	len = st->sip_len & 7;
 	if (!len)
 		return 0;
@@ -192,41 +182,88 @@ __noinline int sip_text(struct sk_msg_md *msg, struct ht_sock *st, __u32 off, __
 	return 0;
 }
 
-static __always_inline void session_key(struct run *r, const struct ht_rule *rule, __u64 bind_lo,
-					__u64 bind_hi, const struct ht_occ *o,
-					struct ht_token_key *ret)
+/* The bytes [off, off + len) as words, the last one filled with zeros. */
+static __always_inline void sip_text(struct ht_sip *s, struct sk_msg_md *msg, struct ht_sock *st,
+				     __u32 off, __u32 len)
 {
-	struct ht_sip s;
+	const __u8 *p = msg->data, *end = msg->data_end;
+	__u64 o = off;
+	__u32 k;
 
-	ht_sip_init(&s, r->st->keys.key, 1);
-	ht_sip_word(&s, rule->id);
-	ht_sip_word(&s, bind_lo);
-	ht_sip_word(&s, bind_hi);
-	ht_sip_word(&s, o->name_len | (__u64)o->val_len << 32);
-	r->st->sip = s;
-	sip_text(r->msg, r->st, o->name, o->name_len);
-	sip_text(r->msg, r->st, o->val, o->val_len);
-	s = r->st->sip;
-	ret->lo = ht_sip_final(&s, 1);
-	ret->hi = ht_sip_final_hi(&s);
+	HT_BOUND(o, HT_OFF_MASK);
+	p += o;
+	if (len > 64 || p + 64 > end) {
+		st->sip = *s;
+		sip_long(msg, st, off, len);
+		*s = st->sip;
+		return;
+	}
+	for (k = 0; k < 8 && len >= 8; k++) {
+		ht_sip_word(s, ((const ht_word *)p)[k]);
+		len -= 8;
+	}
+	if (k < 8 && len)
+		ht_sip_word(s, ((const ht_word *)p)[k] & ((1ULL << (8 * (len & 7))) - 1));
 }
 
-static __always_inline __u64 token_tag(struct run *r, const struct ht_token_key *key, __u32 key_gen,
-				       __u32 global_gen, const struct ht_occ *o)
+static __always_inline __u32 generation(__u32 index)
 {
-	struct ht_sip s;
-	__u64 tag;
+	__u32 *g = bpf_map_lookup_elem(&gens, &index);
 
-	ht_sip_init(&s, r->st->keys.tag, 0);
-	ht_sip_word(&s, key->lo);
-	ht_sip_word(&s, key->hi);
-	ht_sip_word(&s, key_gen | (__u64)global_gen << 32);
-	ht_sip_word(&s, o->val_len);
-	r->st->sip = s;
-	sip_text(r->msg, r->st, o->val, o->val_len);
-	s = r->st->sip;
-	tag = ht_sip_final(&s, 0);
-	return tag ? tag : 1; /* 0 marks an unused tag */
+	return g ? READ(*g) : 0;
+}
+
+/*
+ * The map key and the tag of occurrences `pair` & 63 (the value) and `pair` >> 8 (the token), into
+ * st->key and st->tag. 0 if the client has no such binding: on-empty is the daemon's business.
+ */
+__noinline int digest(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_rule *rule,
+		      const struct ht_slot *slot, __u32 pair)
+{
+	__u64 v = pair, t = pair >> 8, bind, lo, hi;
+	const struct ht_occ *value, *token;
+	struct ht_sip s;
+
+	if (!st || !rule || !slot)
+		return 0;
+	bind = rule->bind;
+	HT_BOUND(v, HT_OCC_MAX - 1);
+	HT_BOUND(t, HT_OCC_MAX - 1);
+	HT_BOUND(bind, HT_BINDS_MAX - 1);
+	value = &st->head.occ[v];
+	token = &st->head.occ[t];
+	lo = READ(slot->bind[bind][0]);
+	hi = READ(slot->bind[bind][1]);
+	if (!lo && !hi)
+		return 0;
+
+	ht_sip_init(&s, st->keys.key, 1);
+	ht_sip_word(&s, rule->id);
+	ht_sip_word(&s, lo);
+	ht_sip_word(&s, hi);
+	ht_sip_word(&s, value->name_len | (__u64)value->val_len << 32);
+	sip_text(&s, msg, st, value->name, value->name_len);
+	sip_text(&s, msg, st, value->val, value->val_len);
+	st->key.lo = ht_sip_final(&s, 1);
+	st->key.hi = ht_sip_final_hi(&s);
+
+	st->key_gen = generation(rule->key);
+	st->global_gen = generation(HT_GLOBAL_GEN);
+	if (WEAK(GENERATION)) {
+		const struct ht_token *e = bpf_map_lookup_elem(&tokens, &st->key);
+
+		st->key_gen = e ? e->key_gen : st->key_gen;
+		st->global_gen = e ? e->global_gen : st->global_gen;
+	}
+	ht_sip_init(&s, st->keys.tag, 0);
+	ht_sip_word(&s, st->key.lo);
+	ht_sip_word(&s, st->key.hi);
+	ht_sip_word(&s, st->key_gen | (__u64)st->global_gen << 32);
+	ht_sip_word(&s, token->val_len);
+	sip_text(&s, msg, st, token->val, token->val_len);
+	st->tag = ht_sip_final(&s, 0);
+	st->tag |= ht_is_zero(st->tag); /* 0 marks an unused tag */
+	return 1;
 }
 
 /* ---- judging one cookie ---- */
@@ -238,36 +275,26 @@ static __always_inline int expired(__u64 not_after_ns)
 	return not_after_ns && bpf_ktime_get_boot_ns() >= not_after_ns;
 }
 
-static __always_inline __u32 generation(__u32 index)
-{
-	__u32 *g = bpf_map_lookup_elem(&gens, &index);
-
-	return g ? READ(*g) : 0;
-}
-
 /* Is it ours, not something else that the LRU recycled the element for meanwhile? */
 static __always_inline int is_entry_of(const struct ht_token *t, const struct ht_token_key *key)
 {
 	return WEAK(RECYCLED) ||
-	       (READ(t->check_lo) == (__u32)key->lo && READ(t->check_hi) == (__u32)key->hi);
+	       !((READ(t->check_lo) ^ (__u32)key->lo) | (READ(t->check_hi) ^ (__u32)key->hi));
 }
 
-static __always_inline enum finding look_up(const struct ht_token_key *key, __u64 tag,
-					    __u32 key_gen, __u32 global_gen, __u64 *ret_not_after)
+static __always_inline enum finding look_up(struct ht_sock *st, __u64 *ret_not_after)
 {
+	const struct ht_token_key *key = &st->key;
 	struct ht_token *t = bpf_map_lookup_elem(&tokens, key);
-	__u64 not_after;
-	int same = 0, cuts;
+	__u64 not_after, tag = st->tag, same, cuts;
 
 	if (!t || !is_entry_of(t, key))
 		return FOUND_NOTHING;
-	same |= READ(t->tag[0]) == tag;
-	same |= READ(t->tag[1]) == tag;
-	same |= READ(t->tag[2]) == tag;
-	same |= READ(t->tag[3]) == tag;
+	same = ht_is_zero(READ(t->tag[0]) ^ tag) | ht_is_zero(READ(t->tag[1]) ^ tag) |
+	       ht_is_zero(READ(t->tag[2]) ^ tag) | ht_is_zero(READ(t->tag[3]) ^ tag);
 	not_after = READ(t->not_after_ns);
-	cuts = (READ(t->flags) & HT_TOKEN_CLOSED) && READ(t->key_gen) == key_gen &&
-	       READ(t->global_gen) == global_gen;
+	cuts = (READ(t->flags) & HT_TOKEN_CLOSED) & ht_is_zero(READ(t->key_gen) ^ st->key_gen) &
+	       ht_is_zero(READ(t->global_gen) ^ st->global_gen);
 	/* x86 keeps loads in order; what was read above was this entry's if it still is */
 	barrier();
 	if (!is_entry_of(t, key) || expired(not_after))
@@ -280,40 +307,26 @@ static __always_inline enum finding look_up(const struct ht_token_key *key, __u6
 }
 
 static __always_inline enum finding judge_token(struct run *r, __u32 i, const struct ht_rule *rule,
-						const struct ht_occ *value,
-						const struct ht_occ *token)
+						__u32 pair)
 {
 	struct ht_memo *memo = &r->slot->memo[i & (HT_MEMOS - 1)];
-	__u64 bind = rule->bind, bind_lo, bind_hi, tag, not_after = 0;
-	__u32 key_gen, global_gen;
-	struct ht_token_key key;
+	struct ht_sock *st = r->st;
+	__u64 not_after = 0;
 	enum finding found;
 
-	HT_BOUND(bind, HT_BINDS_MAX - 1);
-	bind_lo = READ(r->slot->bind[bind][0]);
-	bind_hi = READ(r->slot->bind[bind][1]);
-	if (!bind_lo && !bind_hi)
-		return FOUND_NOTHING; /* on-empty is the daemon's business */
-	key_gen = generation(rule->key);
-	global_gen = generation(HT_GLOBAL_GEN);
-	session_key(r, rule, bind_lo, bind_hi, value, &key);
-	if (WEAK(GENERATION)) {
-		const struct ht_token *t = bpf_map_lookup_elem(&tokens, &key);
-
-		key_gen = t ? t->key_gen : key_gen;
-		global_gen = t ? t->global_gen : global_gen;
-	}
-	tag = token_tag(r, &key, key_gen, global_gen, token);
-	if (READ(memo->tag) == tag && READ(memo->key_lo) == key.lo &&
-	    READ(memo->key_hi) == key.hi && !expired(READ(memo->not_after_ns))) {
-		r->st->memo++;
+	if (!digest(r->msg, st, rule, r->slot, pair))
+		return FOUND_NOTHING;
+	if (!((READ(memo->tag) ^ st->tag) | (READ(memo->key_lo) ^ st->key.lo) |
+	      (READ(memo->key_hi) ^ st->key.hi)) &&
+	    !expired(READ(memo->not_after_ns))) {
+		st->memo++;
 		return FOUND_HIT;
 	}
-	found = look_up(&key, tag, key_gen, global_gen, &not_after);
+	found = look_up(st, &not_after);
 	if (found == FOUND_HIT) {
-		memo->key_lo = key.lo;
-		memo->key_hi = key.hi;
-		memo->tag = tag;
+		memo->key_lo = st->key.lo;
+		memo->key_hi = st->key.hi;
+		memo->tag = st->tag;
 		memo->not_after_ns = not_after;
 	}
 	return found;
@@ -365,9 +378,7 @@ static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_s
 		}
 		found = rule->flags & HT_RULE_MISSING_CUTS ? FOUND_MISSING : FOUND_NOTHING;
 	} else {
-		t--;
-		HT_BOUND(t, HT_OCC_MAX - 1);
-		found = judge_token(r, i, rule, &st->head.occ[v], &st->head.occ[t]);
+		found = judge_token(r, i, rule, v | (t - 1) << 8);
 		if (found == FOUND_FORGED && choice)
 			found = FOUND_NOTHING;
 	}

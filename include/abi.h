@@ -349,6 +349,9 @@ struct ht_sock {
 	/* scratch of one run */
 	struct ht_sip sip;
 	__u32 sip_off, sip_len;
+	struct ht_token_key key;
+	__u64 tag;
+	__u32 key_gen, global_gen;
 	__u32 hit, forged, missing, unknown, miss, memo; /* as in ht_slot */
 	__u32 move_from, move_to, move_len;		 /* bytes on their way */
 	__u32 cut;					 /* the next one */

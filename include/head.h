@@ -25,26 +25,14 @@ typedef __u64 ht_word; /* the kernel allows unaligned loads from a message */
 typedef __u64 __attribute__((aligned(1), may_alias)) ht_word;
 #endif
 
-/*
- * The parts of a step are functions of their own, which the verifier looks at once each, whatever
- * state they are called in: as one, their branches would multiply.
- */
+/* The message: what the verdict program is given, or its like. */
 #ifdef __bpf__
 #define ht_text sk_msg_md
-#ifndef HT_PART
-#define HT_PART __attribute__((noinline)) int
-#endif
-#define HT_PART_BEGIN                                                                              \
-	const __u8 *data, *end;                                                                    \
-	if (!h || !pol)                                                                            \
-		return 1;                                                                          \
-	data = m->data;                                                                            \
-	end = m->data_end;
+#define HT_PART_BEGIN const __u8 *data = m->data, *end = m->data_end;
 #else
 struct ht_text {
 	const __u8 *data, *data_end;
 };
-#define HT_PART static inline int
 #define HT_PART_BEGIN                                                                              \
 	const __u8 *data = m->data, *end = m->data_end;                                            \
 	(void)pol;
@@ -819,7 +807,7 @@ HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *en
 /* ---- the parts of a step ---- */
 
 /* At the first byte of a line. */
-HT_PART ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	if (h->lines)
@@ -828,7 +816,7 @@ HT_PART ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_polic
 }
 
 /* In a cookie's name, or before it. */
-HT_PART ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	__u32 n, e;
@@ -848,7 +836,7 @@ HT_PART ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_polic
 }
 
 /* At a name's end, where no rule spells it out. */
-HT_PART ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	ht_name_match(h, pol, data, end);
@@ -856,7 +844,7 @@ HT_PART ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_poli
 }
 
 /* In a line that is none of our business or in a cookie's value: h->ended when that has an end. */
-HT_PART ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	__u32 n, e;
@@ -883,14 +871,14 @@ HT_PART ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_polic
 }
 
 /* At the end of a covered pair. */
-HT_PART ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	return ht_pair_note(h, pol, data, end, h->pos);
 }
 
 /* At the end of a pair or of a line. */
-HT_PART ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	__u64 w = ht_load(h, data, end, h->pos);

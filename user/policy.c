@@ -124,6 +124,8 @@ struct ht_judge {
 struct ht_proof {
 	uint8_t value, token;	   /* occurrences */
 	bool current;		   /* it is what would be issued now */
+	uint8_t profile, secret;
+	enum ht_renewal renewal;
 	uint64_t until_s;	   /* 0 = without end */
 	struct ht_token_info info; /* what it says of itself */
 };
@@ -136,6 +138,10 @@ struct ht_case {
 	size_t nvalues, ntokens, nproofs;
 	bool several;				  /* values, or tokens at one place */
 	bool any_expired;			  /* a token verified, but its time has passed */
+	bool any_revoked, any_refused;		  /* values */
+	struct ht_token_info ended;		  /* of the expired one */
+	const struct ht_proof *best;
+	enum ht_renewal renewal;
 	uint8_t value[HT_TRIES], token[HT_TRIES]; /* the first different ones */
 	struct ht_proof proof[HT_TRIES];
 };
@@ -221,6 +227,30 @@ uint64_t ht_renewal_s(const struct ht_token_info *info)
 	return info->issued_s + (info->expires_s - info->issued_s) / 2;
 }
 
+bool ht_policy_revoked(const struct ht_policy_site *s, const struct ht_policy_client *client,
+		       struct ht_str name, struct ht_str value)
+{
+	const struct ht_site_config *c = s->config;
+
+	return ht_revoked_has(client->revoked, HT_STR(c->nhosts ? c->hosts[0] : ""), name, value,
+			      client->time.now_s);
+}
+
+/* What of a token that verifies is not as it would be issued now. */
+static enum ht_renewal ht_proof_renewal(const struct ht_rule_config *r, const struct ht_proof *p,
+					bool own_place, uint64_t now_s)
+{
+	if (p->profile != r->profile)
+		return HT_RENEWAL_PROFILE;
+	if (p->secret)
+		return HT_RENEWAL_KEY;
+	if (!own_place)
+		return HT_RENEWAL_PLACE;
+	if (p->until_s && !p->info.persistent && now_s >= p->until_s)
+		return HT_RENEWAL_AGE;
+	return HT_RENEWAL_NONE;
+}
+
 /* Tries one token with every profile that may stand there and every live secret. */
 static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, uint8_t t,
 		      struct ht_proof *ret)
@@ -246,16 +276,23 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 
 			params.secret = key->secrets[i];
 			verdict = ht_token_check(&params, ht_occ_value(j, t), now, &info);
-			c->any_expired |= verdict == HT_TOKEN_EXPIRED;
+			c->any_refused |= verdict == HT_TOKEN_REFUSED;
+			if (verdict == HT_TOKEN_EXPIRED) {
+				c->any_expired = true;
+				c->ended = info;
+			}
 			if (verdict != HT_TOKEN_VALID || valid)
 				continue;
 			valid = true;
-			*ret = (struct ht_proof){.value = v, .token = t, .info = info};
-			ret->current = p == r->profile && !i && form == rule->form;
-			if (p == HT_PROFILE_NATIVE) {
-				ret->current &= info.persistent || now < ht_renewal_s(&info);
+			*ret = (struct ht_proof){.value = v,
+						 .token = t,
+						 .profile = p,
+						 .secret = (uint8_t)i,
+						 .info = info};
+			if (p == HT_PROFILE_NATIVE)
 				ret->until_s = ht_renewal_s(&info);
-			}
+			ret->renewal = ht_proof_renewal(r, ret, form == rule->form, now);
+			ret->current = !ret->renewal;
 		}
 	}
 	return valid;
@@ -264,6 +301,12 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
 {
 	for (size_t v = 0; v < c->nvalues; v++) {
+		struct ht_str value = ht_occ_value(j, c->value[v]);
+
+		if (ht_policy_revoked(j->site, j->client, c->name, value)) {
+			c->any_revoked = true;
+			continue;
+		}
 		for (size_t t = 0; t < c->ntokens && c->nproofs < HT_TRIES; t++) {
 			if (ht_proves(j, c, c->value[v], c->token[t], &c->proof[c->nproofs]))
 				c->nproofs++;
@@ -398,23 +441,46 @@ static uint64_t ht_case_judge(const struct ht_judge *j, struct ht_case *c,
 		*ret_verdict = HT_COOKIE_MISSING;
 		if (!ht_case_grace(j, c))
 			return values;
+		if (ht_policy_revoked(j->site, j->client, c->name, ht_occ_value(j, c->value[0]))) {
+			*ret_verdict = HT_COOKIE_REVOKED;
+			return values;
+		}
 		*ret_action = HT_ACTION_GRACE;
+		c->renewal = HT_RENEWAL_UNSIGNED;
 		ht_judge_reissue(j, c, ht_occ_value(j, c->value[0]), NULL);
 		return 0;
 	}
 	ht_case_prove(j, c);
-	best = ht_case_settle(j, c);
-	*ret_verdict = c->several	? HT_COOKIE_DUPLICATE
-		       : best		? HT_COOKIE_VALID
-		       : c->any_expired ? HT_COOKIE_EXPIRED
-					: HT_COOKIE_FORGED;
+	best = c->best = ht_case_settle(j, c);
+	*ret_verdict = !best && c->any_revoked ? HT_COOKIE_REVOKED
+		       : c->several	       ? HT_COOKIE_DUPLICATE
+		       : best		       ? HT_COOKIE_VALID
+		       : c->any_expired	       ? HT_COOKIE_EXPIRED
+					       : HT_COOKIE_FORGED;
 	if (!best)
 		return values;
+	c->renewal = best->renewal;
 	*ret_action = HT_ACTION_PASS;
 	ht_case_pass(j, c, best);
 	rest = ht_case_rest(c, best);
 	*j->spared |= c->occs & ~rest;
 	return rest;
+}
+
+/* Why the n-th cookie is judged as it is. */
+static void ht_case_tell(const struct ht_judge *j, const struct ht_case *c, size_t n)
+{
+	const struct ht_token_info *info = c->best ? &c->best->info : &c->ended;
+	bool told = c->best || c->any_expired;
+
+	j->ret->cookie[n].occs = c->occs;
+	j->ret->cookie[n].proven = c->best;
+	j->ret->cookie[n].refused = c->any_refused;
+	j->ret->cookie[n].profile = c->best ? c->best->profile : 0;
+	j->ret->cookie[n].secret = c->best ? c->best->secret : 0;
+	j->ret->cookie[n].renewal = ht_reports(j, c) ? HT_RENEWAL_NONE : c->renewal;
+	j->ret->cookie[n].issued_s = told ? info->issued_s : 0;
+	j->ret->cookie[n].expires_s = told ? info->expires_s : 0;
 }
 
 /* One covered cookie into the result. Returns what is to be cut. */
@@ -430,6 +496,7 @@ static uint64_t ht_case_note(const struct ht_judge *j, struct ht_case *c)
 	ret->cookie[n].verdict = verdict;
 	ret->cookie[n].action = action;
 	ret->cookie[n].name = ht_keep_text(ret, c->name);
+	ht_case_tell(j, c, n);
 	return ht_reports(j, c) ? 0 : doomed;
 }
 

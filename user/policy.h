@@ -13,6 +13,7 @@
 #include "binding.h"
 #include "config.h"
 #include "keyring.h"
+#include "revoked.h"
 #include "util.h"
 
 /* A site's rules, compiled. Immutable. Indices of rules are those of gate.rule and ht_slot.memo. */
@@ -79,6 +80,16 @@ enum ht_cookie_action {
 	HT_ACTION_MAX
 };
 
+/* Why a cookie that passes gets another token. */
+enum ht_renewal {
+	HT_RENEWAL_NONE,
+	HT_RENEWAL_UNSIGNED, /* it has none, and it is before enforce-after */
+	HT_RENEWAL_PROFILE,  /* its own is of another profile that is accepted */
+	HT_RENEWAL_KEY,	     /* of an older secret */
+	HT_RENEWAL_PLACE,    /* it stands where another profile's would */
+	HT_RENEWAL_AGE,	     /* it is past half its life */
+};
+
 /* A token to push so that the next request hits. */
 struct ht_push {
 	struct ht_token_key key;
@@ -101,6 +112,14 @@ struct ht_judgement {
 		uint8_t verdict; /* enum ht_cookie_verdict */
 		uint8_t action;	 /* enum ht_cookie_action */
 		struct ht_str name;
+		/* for whoever wants to know why */
+		uint64_t occs;	 /* its values and tokens, as bits of scratch->occ */
+		bool proven;	 /* a token verifies, and profile and secret are its */
+		bool refused;	 /* a guard forbids any token for this value */
+		uint8_t profile; /* enum ht_profile */
+		uint8_t secret;	 /* 0 = the newest */
+		uint8_t renewal; /* enum ht_renewal */
+		uint64_t issued_s, expires_s; /* of native tokens that verify or are expired */
 	} cookie[HT_COOKIES_MAX];
 	size_t npushes;
 	struct ht_push push[HT_PUSHES_MAX];
@@ -115,6 +134,7 @@ struct ht_policy_client {
 	const struct ht_binding *bind; /* nbinds of the site: once per client connection and site */
 	struct ht_policy_time time;
 	bool plain; /* without TLS at the client: nothing new is `Secure` */
+	const struct ht_revoked *revoked; /* published before the key ring was, or NULL */
 };
 
 /*
@@ -122,7 +142,7 @@ struct ht_policy_client {
  * (*len shrinks). With `only` != 0 just these (bits as in ht_slot), and nothing is removed: for
  * what the gate let through and left `unknown`. Returns 0, or a positive enum ht_reason when the
  * scanner refuses the head: write it canonically and try once more. `scratch` is the caller's
- * scanner state.
+ * scanner state; afterwards its occurrences and cuts are those of the head as it was.
  *
  * `keys` are there where the gate has the last word: then what is valid is pushed, and tokens that
  * the backend must not see stay beside their cookies, for the gate to judge by and to cut. NULL
@@ -170,6 +190,7 @@ enum ht_sign_result {
 	HT_SIGN_SIBLING,   /* the backend itself sets a sibling's name: the field must be dropped */
 	HT_SIGN_REFUSED,   /* a guard forbids it: the cookie goes unsigned and will not come back */
 	HT_SIGN_UNBOUND,   /* the connection cannot give the binding */
+	HT_SIGN_REVOKED,   /* a backend that sets it again does not give it back */
 };
 
 /*

@@ -26,6 +26,10 @@ struct ht_token_params ht_rule_params(const struct ht_rule_config *r, enum ht_pr
 				      const struct ht_binding *bind, struct ht_str name,
 				      struct ht_str value);
 
+/* Was this session ended by hand? */
+bool ht_policy_revoked(const struct ht_policy_site *s, const struct ht_policy_client *client,
+		       struct ht_str name, struct ht_str value);
+
 /* Until when the gate may take a native token without asking: half its life, then it is renewed. */
 uint64_t ht_renewal_s(const struct ht_token_info *info);
 

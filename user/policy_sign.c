@@ -170,6 +170,8 @@ enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct 
 	if (cookie->deletion)
 		return ht_sibling_line(r, cookie, token, line, cap, ret_len) ? HT_SIGN_REFUSED
 									     : HT_SIGN_DELETED;
+	if (ht_policy_revoked(s, client, cookie->name, cookie->value))
+		return HT_SIGN_REVOKED;
 	bind = &client->bind[s->gate.rule[i].bind];
 	if (bind->empty)
 		return HT_SIGN_UNBOUND;

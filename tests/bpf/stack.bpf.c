@@ -11,8 +11,6 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* Inlined as one function, as the scanner once was; a call would make 6.1 forget what it thinks. */
-#define HT_PART static __attribute__((always_inline)) int
 #include "head.h"
 
 struct run;

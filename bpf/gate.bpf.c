@@ -369,10 +369,11 @@ static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_s
 	rule = &r->pol->rule[index];
 	r->slot->rule[i & (HT_MEMOS - 1)] = index;
 	t = choose_token(seen, rule, &choice);
-	if (seen->twice) {
+	if (seen->twice & (1 | rule->forms << 1)) {
 		found = FOUND_NOTHING;
 	} else if (!t || !st->head.occ[v].val_len) {
-		if (!t && rule->grace_until_ns && !expired(rule->grace_until_ns)) {
+		if (!t && st->head.occ[v].val_len && rule->grace_until_ns &&
+		    !expired(rule->grace_until_ns)) {
 			st->unknown |= bit; /* of before the rollout: it passes, and is signed */
 			return;
 		}

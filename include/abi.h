@@ -279,7 +279,7 @@ struct ht_seen {
 	__u8 value;
 	__u8 token[HT_FORMS];
 	__u8 rule;  /* once there is a value */
-	__u8 twice; /* several values, or several tokens of one form */
+	__u8 twice; /* several values (1), or tokens of a form (2 << (form - 1)) */
 	__u8 pad;
 };
 _Static_assert(sizeof(struct ht_seen) == 16, "seen layout");

@@ -709,8 +709,11 @@ HT_INLINE int ht_seen_note(struct ht_head *h, const struct ht_policy *pol, struc
 		if (h->nval >= pol->max_cookies)
 			return ht_head_stop(h, HT_REASON_COOKIES);
 		h->nval++;
+		/* who can make a name that looks like another must not choose the other's rule */
+		if (seen->value && seen->rule != h->cur - 1)
+			return ht_head_stop(h, HT_REASON_COOKIES);
 		if (seen->value)
-			seen->twice = 1;
+			seen->twice |= 1;
 		else
 			seen->value = n + 1;
 		seen->rule = h->cur - 1;
@@ -719,7 +722,7 @@ HT_INLINE int ht_seen_note(struct ht_head *h, const struct ht_policy *pol, struc
 	form--;
 	HT_BOUND(form, HT_FORMS - 1);
 	if (seen->token[form])
-		seen->twice = 1;
+		seen->twice |= 2 << form;
 	else
 		seen->token[form] = n + 1;
 	if (h->form & HT_FORM_CUT)

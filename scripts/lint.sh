@@ -79,7 +79,7 @@ layers() {
 	local -A level=([util]=1 [log]=1 [creds]=1 [mac]=1
 		[policy]=2 [token]=2 [binding]=2 [http]=2 [chunked]=2 [setcookie]=2 [balance]=2 [proxy]=2 [ticket]=2
 		[config]=3 [geoip]=3 [keyring]=3 [stats]=3 [tls]=3 [upstream]=3 [health]=3 [offload]=3 [buf]=3 [splice]=3 [loop]=3 [stats]=3
-		[keep]=3 [gateway]=4 [conn]=4 [h1]=4 [h2]=4
+		[revoked]=2 [explain]=3 [keep]=3 [gateway]=4 [conn]=4 [h1]=4 [h2]=4
 		[worker]=5 [ctl]=5 [main]=6 [hardtackctl]=6)
 	# Headers whose structs the lower layers take as input.
 	local types='config keyring policy'
@@ -104,7 +104,7 @@ layers() {
 
 pure_modules() {
 	local f files=()
-	for f in user/{policy,token,mac,binding,http,chunked,setcookie,proxy}{,_*}.[ch]; do
+	for f in user/{policy,revoked,token,mac,binding,http,chunked,setcookie,proxy}{,_*}.[ch]; do
 		[ ! -e "$f" ] || files+=("$f")
 	done
 	includes '(log|stats|offload|upstream|tls|conn|worker|ctl)\.h' 'a pure module' "${files[@]}"

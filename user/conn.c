@@ -19,8 +19,10 @@ const struct ht_keyring *ht_workspace_ring(struct ht_workspace *ws)
 	if (atomic_load_explicit(&common->ring_version, memory_order_acquire) == ws->ring_version)
 		return ws->ring;
 	ht_keyring_unref(ws->ring);
+	ht_revoked_unref(ws->revoked);
 	pthread_mutex_lock(&common->ring_lock);
 	ws->ring = ht_keyring_ref(common->ring);
+	ws->revoked = ht_revoked_ref(common->revoked);
 	ws->ring_version = atomic_load(&common->ring_version);
 	pthread_mutex_unlock(&common->ring_lock);
 	return ws->ring;
@@ -144,7 +146,9 @@ void ht_workspace_close(struct ht_workspace *ws)
 	ht_pipes_close(&ws->up_pipes);
 	ht_pipes_close(&ws->down_pipes);
 	ht_keyring_unref(ws->ring);
+	ht_revoked_unref(ws->revoked);
 	ws->ring = NULL;
+	ws->revoked = NULL;
 }
 
 void ht_workspace_drain(struct ht_workspace *ws)

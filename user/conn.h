@@ -51,6 +51,7 @@ struct ht_workspace {
 	struct ht_pipes up_pipes, down_pipes;
 	struct ht_stats *stats;
 	struct ht_keyring *ring;
+	struct ht_revoked *revoked; /* of the same moment; or NULL */
 	uint32_t ring_version;
 	bool draining; /* no more requests: connections end after the one that they serve */
 	struct ht_conn *conns;

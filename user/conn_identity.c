@@ -100,6 +100,7 @@ struct ht_policy_client ht_conn_policy_client(const struct ht_conn *c)
 		.time = {c->ws->loop.now_s,
 			 (uint64_t)boot.tv_sec * 1000000000 + (uint64_t)boot.tv_nsec},
 		.plain = !c->x.https,
+		.revoked = c->ws->revoked,
 	};
 }
 

@@ -501,10 +501,11 @@ static int request_judge_head(struct ht_conn *c, uint32_t only)
 {
 	struct ht_workspace *ws = c->ws;
 	const struct ht_gateway *g = ws->gateway;
+	const struct ht_keyring *ring = ht_workspace_ring(ws);
 	const struct ht_policy_client client = ht_conn_policy_client(c);
 	size_t len = ht_buf_len(&c->head);
 	const bool gated = request_is_gated(c);
-	int reason = ht_policy_judge(request_policy(c), ht_workspace_ring(ws),
+	int reason = ht_policy_judge(request_policy(c), ring,
 				     gated ? ht_offload_keys(g->offload) : NULL, &client, &ws->head,
 				     c->head.data, &len, only, &ws->judgement);
 
@@ -518,8 +519,13 @@ static int request_canonicalize(struct ht_conn *c, int reason)
 	size_t len = ht_buf_len(&c->head);
 
 	ht_stats_inc(c->ws->stats->refused[reason], 1);
-	if (c->x.canonical)
+	if (c->x.canonical) {
+		ht_log_limited(LOG_WARNING,
+			       "msg=\"request refused\" request_id=%s site=%s reason=%s client=%s",
+			       c->x.request_id, c->x.site->hosts[0],
+			       ht_reason_name((enum ht_reason)reason), c->ip[0] ? c->ip : "unix");
 		return reason == HT_REASON_COOKIES ? -431 : -400;
+	}
 	c->x.canonical = true;
 	ht_policy_canonicalize(c->head.data, &len);
 	c->head.end = (uint32_t)len;
@@ -612,17 +618,40 @@ static void request_head_sent(struct ht_conn *c, const struct ht_gate_answer *a)
 	c->x.upload = c->x.body == HT_BODY_NONE ? HT_UPLOAD_DONE : HT_UPLOAD_BODY;
 }
 
+/*
+ * The gate lets unsigned cookies through before `enforce-after`, and it does not know who was
+ * revoked.
+ */
+static bool request_gate_is_lenient(const struct ht_conn *c)
+{
+	const struct ht_policy_site *p = request_policy(c);
+
+	ht_workspace_ring(c->ws);
+	if (c->x.judged || !c->ws->revoked || !c->ws->revoked->n)
+		return false;
+	for (size_t i = 0; i < p->nrules; i++) {
+		if (c->ws->loop.now_s < p->rules[i]->enforce_after_s)
+			return true;
+	}
+	return false;
+}
+
 static void request_send_head(struct ht_conn *c)
 {
 	struct ht_gate_answer a;
+	int err;
 
 	if (ht_backend_unquiet(c->backend)) {
 		ht_request_lost(c, -EPROTO); /* it speaks before it is spoken to, or has gone */
 		return;
 	}
+	err = request_gate_is_lenient(c) ? request_judge(c) : 0;
+	if (err) {
+		ht_conn_error(c, -err, "request refused");
+		return;
+	}
 	for (unsigned i = 0; i < HT_SENDS_MAX; i++) {
-		int err = request_send_once(c, &a);
-
+		err = request_send_once(c, &a);
 		if (err) {
 			ht_request_lost(c, err);
 			return;

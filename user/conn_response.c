@@ -44,6 +44,7 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 {
 	struct ht_workspace *ws = c->ws;
 	const struct ht_gateway *g = ws->gateway;
+	const struct ht_keyring *ring = ht_workspace_ring(ws);
 	const struct ht_policy_client client = ht_conn_policy_client(c);
 	struct ht_set_cookie cookie;
 	struct ht_push push;
@@ -51,9 +52,8 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 	size_t len, rule;
 
 	ht_set_cookie_parse(ws->response.fields[index].value, ws->loop.now_s, &cookie);
-	switch (ht_policy_sign(c->x.policy, ht_workspace_ring(ws), ht_offload_keys(g->offload),
-			       &client, &cookie, line, sizeof(ws->arena) - a->used, &len, &push,
-			       &rule)) {
+	switch (ht_policy_sign(c->x.policy, ring, ht_offload_keys(g->offload), &client, &cookie,
+			       line, sizeof(ws->arena) - a->used, &len, &push, &rule)) {
 	case HT_SIGN_UNCOVERED:
 		return;
 	case HT_SIGN_SIGNED:
@@ -71,6 +71,10 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 	case HT_SIGN_REFUSED:
 		ht_stats_inc(ws->stats->sign_refused, 1);
 		signing_failed(c, &cookie, "not signed: its value can't be");
+		return;
+	case HT_SIGN_REVOKED:
+		ht_stats_inc(ws->stats->sign_revoked, 1);
+		signing_failed(c, &cookie, "not signed: the session was revoked");
 		return;
 	case HT_SIGN_UNBOUND:
 		ht_stats_inc(ws->stats->sign_unbound, 1);

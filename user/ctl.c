@@ -13,7 +13,7 @@
 
 #include "ctl_answer.h"
 
-#define REQUEST_MAX 4096 /* bytes of a command line or of an HTTP request head */
+#define REQUEST_MAX 8192 /* bytes of a command line or of an HTTP request head */
 #define CONTROL_PEERS 8	 /* apart, so that slow scrapers never lock the operator out */
 #define ADMIN_PEERS 24
 #define DEADLINE_MS 5000 /* from accept to close */

@@ -15,6 +15,13 @@
 #include "stats.h"
 #include "util.h"
 
+/* One session to be ended. */
+struct ht_ctl_revocation {
+	struct ht_str name, value; /* of its cookie */
+	struct ht_str site;	   /* a host of it; empty = wherever the cookie is */
+	uint64_t for_s;		   /* 0 = as long as is usual; says for how long afterwards */
+};
+
 /* The daemon as ctl sees it. Pointers are borrowed and outlive the ctl. */
 struct ht_ctl_daemon {
 	const struct ht_config *config;
@@ -34,6 +41,9 @@ struct ht_ctl_daemon {
 	 * says what of it needs a restart, or "". It changes `config` and `listener_index`.
 	 */
 	int (*reload)(void *arg, char *why, size_t why_len);
+	/* -errno with why; else `why` says what of it is not as wished, or "". */
+	int (*revoke)(void *arg, struct ht_ctl_revocation *r, char *why, size_t why_len);
+	size_t (*revoked)(void *arg); /* sessions that are; NULL = 0 */
 	void *arg;
 };
 
@@ -54,8 +64,9 @@ void ht_ctl_dispatch(struct ht_ctl *c);
 /*
  * Protocol of the control socket (SOCK_STREAM): the client sends one line "COMMAND [json]\n", json
  * being {"json": true} for an answer in JSON and {"limit": N} for at most N tokens (100), and reads the answer until EOF; it starts with "ok\n" or "error: TEXT\n". Commands: status, tokens,
- * flush, reload, metrics. Those of interface.md that are not built (bans, rotate, revoke) answer
- * "error: ... is not built yet".
+ * flush, reload, metrics, and revoke with {"cookie": "NAME=VALUE", "site": "HOST", "for": SECONDS},
+ * of which the last two may be missing. Those of interface.md that are not built (bans, rotate,
+ * revoke of a key) answer "error: ... is not built yet".
  */
 
 #endif

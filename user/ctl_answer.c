@@ -13,6 +13,7 @@
 
 #define TOKENS_SHOWN 100
 #define TOKENS_SHOWN_MAX 1000000
+#define REVOKED_FOR_MAX_S (3650LL * 86400)
 
 static json_t *number(uint64_t n)
 {
@@ -161,6 +162,7 @@ static json_t *counters_tree(const struct ht_stats *s)
 		{"sign_refused", &s->sign_refused},
 		{"sign_unbound", &s->sign_unbound},
 		{"sign_sibling", &s->sign_sibling},
+		{"sign_revoked", &s->sign_revoked},
 		{"backend_connects", &s->backend_connects},
 		{"backend_failures", &s->backend_failures},
 		{"backend_unanswered", &s->backend_unanswered},
@@ -195,6 +197,11 @@ static json_t *upstreams_tree(const struct ht_ctl_daemon *d)
 	return list;
 }
 
+static size_t revoked_sessions(const struct ht_ctl_daemon *d)
+{
+	return d->revoked ? d->revoked(d->arg) : 0;
+}
+
 /* NULL = out of memory. */
 static json_t *status_tree(const struct ht_ctl_daemon *d)
 {
@@ -216,6 +223,7 @@ static json_t *status_tree(const struct ht_ctl_daemon *d)
 			 side_tree(s, HT_SIDE_BACKEND), "tokens", tokens_tree(d), "verdicts",
 			 verdicts_tree(s), "refused", refused_tree(s), "counters",
 			 counters_tree(s));
+	json_object_set_new(tree, "revoked_sessions", number(revoked_sessions(d)));
 	json_object_set_new(tree, "upstreams", upstreams_tree(d));
 	return tree;
 }
@@ -305,6 +313,7 @@ static char *metrics_text(const struct ht_ctl_daemon *d, size_t *ret_len)
 		.gate_on = ht_offload_on(d->offload),
 		.tokens_live = ht_offload_tokens(d->offload),
 		.tokens_flushed = ht_offload_flushed(d->offload),
+		.revoked_sessions = revoked_sessions(d),
 		.nlisteners = HT_STATS_LISTENERS,
 	};
 	uint64_t run_ns;
@@ -351,6 +360,10 @@ static json_t *metrics_tree(char *text)
 struct arguments {
 	bool json;
 	size_t limit;
+	/* revoke; they live as long as the tree */
+	struct ht_str cookie, site;
+	uint64_t for_s;
+	json_t *tree;
 };
 
 /* "ok", then the tree, which is consumed. */
@@ -483,6 +496,34 @@ static void command_reload(const struct ht_ctl_daemon *d, const struct arguments
 		fprintf(out, "ok\n%s%s", why, *why ? "\n" : "");
 }
 
+static void command_revoke(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	struct ht_ctl_revocation r = {.site = a->site, .for_s = a->for_s};
+	const char *equals = a->cookie.len ? memchr(a->cookie.p, '=', a->cookie.len) : NULL;
+	char why[512] = "";
+
+	if (!a->cookie.len) {
+		fputs("error: revoke KEY is not built yet; revoke --cookie NAME=VALUE is\n", out);
+		return;
+	}
+	if (!equals || !d->revoke) {
+		fputs(equals ? "error: there is nothing to revoke here\n"
+			     : "error: a cookie is NAME=VALUE\n",
+		      out);
+		return;
+	}
+	r.name = ht_str_trim((struct ht_str){a->cookie.p, (size_t)(equals - a->cookie.p)});
+	r.value = ht_str_trim(
+		(struct ht_str){equals + 1, a->cookie.len - (size_t)(equals + 1 - a->cookie.p)});
+	if (d->revoke(d->arg, &r, why, sizeof(why)))
+		fprintf(out, "error: %s\n", why);
+	else if (a->json)
+		answer_json(out, json_pack("{s:b, s:I, s:s}", "revoked", 1, "for_s",
+					   (json_int_t)r.for_s, "warnings", why));
+	else
+		fprintf(out, "ok\nrevoked for %" PRIu64 " s\n%s%s", r.for_s, why, *why ? "\n" : "");
+}
+
 static const struct {
 	const char *name;
 	void (*run)(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out);
@@ -494,30 +535,48 @@ static const struct {
 	{"bans", NULL},
 	{"reload", command_reload},
 	{"rotate", NULL},
-	{"revoke", NULL},
+	{"revoke", command_revoke},
 };
 
-/* NULL, or what is wrong. */
+static bool parse_text(const json_t *value, struct ht_str *ret)
+{
+	if (!json_is_string(value))
+		return false;
+	*ret = (struct ht_str){json_string_value(value), json_string_length(value)};
+	return ret->len;
+}
+
+static bool parse_seconds(const json_t *value, uint64_t *ret)
+{
+	if (json_integer_value(value) <= 0 || json_integer_value(value) > REVOKED_FOR_MAX_S)
+		return false;
+	*ret = (uint64_t)json_integer_value(value);
+	return true;
+}
+
+/* NULL, or what is wrong. The caller releases ret->tree. */
 static const char *parse_arguments(const char *text, struct arguments *ret)
 {
-	json_auto_t *tree = NULL;
 	const char *key;
 	json_t *value;
 
-	*ret = (struct arguments){.limit = TOKENS_SHOWN};
+	*ret = (struct arguments){.limit = TOKENS_SHOWN, .site = HT_STR("")};
 	if (!text)
 		return NULL;
-	tree = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
-	if (!json_is_object(tree))
+	ret->tree = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	if (!json_is_object(ret->tree))
 		return "what follows the command must be a JSON object";
-	json_object_foreach (tree, key, value) {
+	json_object_foreach (ret->tree, key, value) {
 		if (!strcmp(key, "json") && json_is_boolean(value)) {
 			ret->json = json_is_true(value);
 		} else if (!strcmp(key, "limit") && json_integer_value(value) > 0 &&
 			   json_integer_value(value) <= TOKENS_SHOWN_MAX) {
 			ret->limit = (size_t)json_integer_value(value);
-		} else {
-			return "arguments are \"json\": true or false, and \"limit\": 1..1000000";
+		} else if (!(!strcmp(key, "cookie") && parse_text(value, &ret->cookie)) &&
+			   !(!strcmp(key, "site") && parse_text(value, &ret->site)) &&
+			   !(!strcmp(key, "for") && parse_seconds(value, &ret->for_s))) {
+			return "arguments are \"json\": true or false, \"limit\": 1..1000000; "
+			       "\"cookie\", \"site\" and \"for\" seconds, ten years at the most";
 		}
 	}
 	return NULL;
@@ -543,6 +602,7 @@ void ht_ctl_command(const struct ht_ctl_daemon *d, char *line, FILE *out)
 			fprintf(out, "error: %s\n", wrong);
 		else
 			commands[i].run(d, &a, out);
+		json_decref(a.tree);
 		return;
 	}
 	fputs("error: no such command\n", out);

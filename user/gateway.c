@@ -26,6 +26,8 @@ void ht_common_close(struct ht_common *c)
 {
 	ht_keyring_unref(c->ring);
 	c->ring = NULL;
+	ht_revoked_unref(c->revoked);
+	c->revoked = NULL;
 	free(c->places);
 	c->places = NULL;
 	pthread_mutex_destroy(&c->ring_lock);
@@ -34,6 +36,12 @@ void ht_common_close(struct ht_common *c)
 
 void ht_common_set_ring(struct ht_common *c, struct ht_keyring *ring)
 {
+	ht_common_set_revoked(c, ring, ht_revoked_ref(c->revoked));
+}
+
+void ht_common_set_revoked(struct ht_common *c, struct ht_keyring *ring, struct ht_revoked *revoked)
+{
+	struct ht_revoked *old_revoked;
 	struct ht_keyring *old;
 
 	/*
@@ -42,12 +50,15 @@ void ht_common_set_ring(struct ht_common *c, struct ht_keyring *ring)
 	 */
 	pthread_mutex_lock(&c->ring_lock);
 	old = c->ring;
+	old_revoked = c->revoked;
 	c->ring = ring;
+	c->revoked = revoked;
 	atomic_fetch_add(&c->ring_version, 1);
 	if (c->offload)
 		ht_offload_generations(c->offload, ring);
 	pthread_mutex_unlock(&c->ring_lock);
 	ht_keyring_unref(old);
+	ht_revoked_unref(old_revoked);
 }
 
 /* ---- places in the map `policy` ---- */

@@ -33,6 +33,7 @@ struct ht_common {
 	/* The key ring, replaced under the lock; a new version says that it was. */
 	pthread_mutex_t ring_lock;
 	struct ht_keyring *ring;
+	struct ht_revoked *revoked; /* replaced with it; or NULL */
 	_Atomic uint32_t ring_version;
 	/* Who uses which entry of the map `policy`: equal rules share one. */
 	pthread_mutex_t places_lock;
@@ -98,5 +99,8 @@ void ht_gateway_unref(struct ht_gateway *g); /* any thread; NULL-safe */
  * whoever holds the lock. Takes over the caller's reference. Any thread.
  */
 void ht_common_set_ring(struct ht_common *c, struct ht_keyring *ring);
+/* The same with other revoked sessions: whoever has the new ring has these. Takes over both. */
+void ht_common_set_revoked(struct ht_common *c, struct ht_keyring *ring,
+			   struct ht_revoked *revoked);
 
 #endif

@@ -16,6 +16,7 @@
 #define ANSWER_TIMEOUT_S 10
 
 static int run_online(const struct command *self, const char *socket_path, int argc, char **argv);
+static int run_revoke(const struct command *self, const char *socket_path, int argc, char **argv);
 static int run_not_built(const struct command *self, const char *socket_path, int argc,
 			 char **argv);
 
@@ -32,9 +33,14 @@ static const struct command commands[] = {
 	{"verify", run_offline,
 	 "--profile P --key-file F --name N --value V [--bind INPUT...] --token T [--json]",
 	 "print valid, forged, expired or refused (needs no daemon)"},
+	{"explain", run_explain,
+	 "-c FILE --site HOST --cookie HEADER [--bind KIND=VALUE...] [--plain] [--json]",
+	 "say what happens to each cookie of a request, and why (needs no daemon)"},
+	{"revoke", run_revoke, "--cookie NAME=VALUE [--site HOST] [--for DURATION] [--json]",
+	 "end one session at once"},
 	{"bans", run_not_built, "", "not built yet"},
 	{"rotate", run_not_built, "KEY", "not built yet"},
-	{"revoke", run_not_built, "KEY | --cookie NAME=VALUE", "not built yet"},
+	{"revoke KEY", run_not_built, "", "not built yet"},
 };
 
 static bool as_json; /* --json was asked for */
@@ -50,6 +56,7 @@ static void write_usage(FILE *out)
 		fprintf(out, "  %s%s%s\n           %s\n", commands[i].name,
 			*commands[i].arguments ? " " : "", commands[i].arguments, commands[i].help);
 	write_offline_usage(out);
+	write_explain_usage(out);
 	fputs("\nsocket: -s, else " DEFAULT_SOCKET "\n"
 	      "exit status: 0 done or valid, 1 failed or not valid, 2 usage\n",
 	      out);
@@ -243,6 +250,82 @@ static int run_online(const struct command *self, const char *socket_path, int a
 	snprintf(line, sizeof(line), "%s {\"json\":%s,\"limit\":%lu}\n", self->name,
 		 json ? "true" : "false", limit);
 	return ask(socket_path, line);
+}
+
+/* "90", "30m", "48h", "7d" */
+static bool parse_duration(const char *text, json_int_t *ret)
+{
+	static const struct {
+		const char *unit;
+		unsigned long s;
+	} units[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || errno || n > 3650UL * 86400)
+		return false;
+	for (size_t i = 0; i < HT_ARRAY_SIZE(units); i++) {
+		if (!strcmp(end, units[i].unit))
+			*ret = (json_int_t)(n * units[i].s);
+		if (!strcmp(end, units[i].unit))
+			return *ret > 0 && *ret <= 3650LL * 86400;
+	}
+	return false;
+}
+
+static int ask_revoke(const char *socket_path, const char *cookie, const char *site,
+		      json_int_t for_s)
+{
+	json_auto_t *tree = json_pack("{s:b, s:s}", "json", as_json, "cookie", cookie);
+	_cleanup_free_ char *text = NULL, *line = NULL;
+
+	if (!tree)
+		return usage("a cookie that is no UTF-8 can't be revoked from here");
+	if (site)
+		json_object_set_new(tree, "site", json_string(site));
+	if (for_s)
+		json_object_set_new(tree, "for", json_integer(for_s));
+	text = json_dumps(tree, JSON_COMPACT);
+	if (!text || asprintf(&line, "revoke %s\n", text) < 0)
+		return fail(EXIT_NO, "out of memory");
+	return ask(socket_path, line);
+}
+
+static int run_revoke(const struct command *self, const char *socket_path, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"cookie", required_argument, NULL, 'c'}, {"site", required_argument, NULL, 's'},
+		{"for", required_argument, NULL, 'f'},	  {"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},	  {0},
+	};
+	const char *cookie = NULL, *site = NULL;
+	json_int_t for_s = 0;
+	int o;
+
+	(void)self;
+	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (o == 'c')
+			cookie = optarg;
+		else if (o == 's')
+			site = optarg;
+		else if (o == 'f' && !parse_duration(optarg, &for_s))
+			return usage("--for is a time such as 30m, 48h or 7d, ten years at the "
+				     "most, not '%s'",
+				     optarg);
+		else if (o == 'h')
+			return show_help();
+		else if (o == '?')
+			return bad_option();
+	}
+	if (optind < argc && !cookie)
+		return fail(EXIT_NO, "revoke KEY is not built yet");
+	if (optind < argc)
+		return usage("revoke takes no '%s'", argv[optind]);
+	if (!cookie || *cookie == '=' || !strchr(cookie, '=') || !strchr(cookie, '=')[1])
+		return usage("--cookie NAME=VALUE is what revoke needs");
+	return ask_revoke(socket_path, cookie, site, for_s);
 }
 
 static int run_not_built(const struct command *self, const char *socket_path, int argc, char **argv)

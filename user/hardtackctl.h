@@ -29,4 +29,12 @@ int print_json(json_t *tree, int status);
 int run_offline(const struct command *self, const char *socket_path, int argc, char **argv);
 void write_offline_usage(FILE *out);
 
+/* What KIND=VALUE of --bind says of the client; changes `value`. False if it is none. */
+struct ht_client;
+bool describe_client(struct ht_client *client, unsigned kind, char *value);
+
+/* `explain`: likewise. */
+int run_explain(const struct command *self, const char *socket_path, int argc, char **argv);
+void write_explain_usage(FILE *out);
+
 #endif

@@ -295,11 +295,11 @@ static bool parse_digest(char *text, struct ht_str *ret)
 }
 
 /* What one KIND=VALUE says about the client. */
-static bool describe(struct ht_client *client, enum ht_bind_kind kind, char *value)
+bool describe_client(struct ht_client *client, unsigned kind, char *value)
 {
 	struct sockaddr_storage addr;
 
-	switch (kind) {
+	switch ((enum ht_bind_kind)kind) {
 	case HT_BIND_CLIENT_IP:
 		if (!parse_address(value, &addr))
 			return false;
@@ -340,7 +340,7 @@ static int set_binding(struct offline *o)
 		if (!value || ht_bind_parse(kind, &binds[i]))
 			return usage("--bind %s is no KIND=VALUE, such as client-ip=192.0.2.10",
 				     kind);
-		if (!describe(&client, binds[i].kind, value))
+		if (!describe_client(&client, binds[i].kind, value))
 			return usage("'%s' is no value for --bind %s", value, kind);
 	}
 	ht_binding_make(binds, o->ninputs, &client, &o->binding);

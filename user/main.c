@@ -98,7 +98,7 @@ static int open_keep(struct ht_daemon *d)
 	}
 	d->common.past = d->keep->past;
 	d->common.npast = d->keep->npast;
-	return 0;
+	return ht_daemon_open_revoked(d) ? EXIT_STARTUP : 0;
 }
 
 /* Everything that --check checks. 0 or the exit code. */
@@ -367,6 +367,8 @@ static int open_ctl(struct ht_daemon *d)
 		.started = time(NULL),
 		.flush = flush_tokens,
 		.reload = ht_daemon_reload,
+		.revoke = ht_daemon_revoke,
+		.revoked = ht_daemon_revoked,
 		.arg = d,
 	};
 	ht_daemon_show(d);
@@ -576,6 +578,7 @@ static void tear_down(struct ht_daemon *d)
 	ht_keyring_unref(d->ring);
 	ht_common_close(&d->common);
 	ht_config_free(d->config);
+	ht_keep_revoked_close(d->keep_revoked);
 	ht_keep_close(d->keep); /* last: whoever waits for the lock finds nothing of us */
 	if (d->signal_fd >= 0)
 		close(d->signal_fd);

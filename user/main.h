@@ -14,9 +14,10 @@ struct ht_daemon {
 	const char *file;	  /* the configuration's */
 	struct ht_config *config; /* as of the start: what takes a restart to change */
 	struct ht_common common;
-	struct ht_gateway *gateway; /* the newest generation */
-	struct ht_keyring *ring;    /* of the first one, until it is published */
-	struct ht_keep *keep;	    /* NULL without a control socket */
+	struct ht_gateway *gateway;	      /* the newest generation */
+	struct ht_keyring *ring;	      /* of the first one, until it is published */
+	struct ht_keep *keep;		      /* NULL without a control socket */
+	struct ht_keep_revoked *keep_revoked; /* likewise */
 	struct ht_ctl *ctl;
 	struct ht_ctl_daemon ctl_daemon;
 	size_t listener_index[HT_LISTENERS_MAX];
@@ -40,6 +41,12 @@ void ht_daemon_show(struct ht_daemon *d);
 
 /* As ht_ctl_daemon.reload; `arg` is the daemon. Logs what happened. */
 int ht_daemon_reload(void *arg, char *why, size_t why_len);
+
+/* What was revoked before us. 0 or -errno; logs what is wrong with the file. */
+int ht_daemon_open_revoked(struct ht_daemon *d);
+/* As ht_ctl_daemon.revoke and .revoked; `arg` is the daemon. */
+int ht_daemon_revoke(void *arg, struct ht_ctl_revocation *r, char *why, size_t why_len);
+size_t ht_daemon_revoked(void *arg);
 
 /* The timer of tokens.flush-every. */
 void ht_daemon_flush_every(const struct ht_daemon *d, uint64_t every_s);

@@ -511,14 +511,25 @@ void ht_offload_generations(struct ht_offload *o, const struct ht_keyring *ring)
 	bpf_map_update_elem(fd, &i, &ring->global_gen, BPF_ANY);
 }
 
-/* Puts the new tag beside those of the same session and generations; the oldest makes room. */
+static uint64_t ht_boot_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * Puts the new tag beside those of the same session and generations; the oldest makes room. What is
+ * over takes nothing new with it: the gate would never find it.
+ */
 static void ht_token_merge(struct ht_token *new, const struct ht_token *old)
 {
 	size_t n = 1;
 
 	if (old->check_lo != new->check_lo || old->check_hi != new->check_hi ||
 	    old->key_gen != new->key_gen || old->global_gen != new->global_gen ||
-	    old->key != new->key)
+	    old->key != new->key || (old->not_after_ns && old->not_after_ns <= ht_boot_now_ns()))
 		return;
 	for (size_t i = 0; i < HT_TAGS_MAX && n < HT_TAGS_MAX; i++) {
 		if (old->tag[i] && old->tag[i] != new->tag[0])
@@ -953,40 +964,6 @@ ssize_t ht_gate_send_end(struct ht_gate *g, const void *end, size_t len)
 ssize_t ht_gate_send_tunnel(struct ht_gate *g, const void *data, size_t len)
 {
 	return ht_gate_send(g, HT_KIND_TUNNEL, NULL, data, len, false);
-}
-
-const char *ht_reason_name(enum ht_reason r)
-{
-	static const char *const names[HT_REASON_MAX] = {
-		[HT_REASON_NONE] = "none",
-		[HT_REASON_CONTROL] = "control",
-		[HT_REASON_REQUEST_LINE] = "request-line",
-		[HT_REASON_FOLD] = "fold",
-		[HT_REASON_FIELD_NAME] = "field-name",
-		[HT_REASON_LENGTH] = "length",
-		[HT_REASON_CODING] = "coding",
-		[HT_REASON_CONNECTION] = "connection",
-		[HT_REASON_UPGRADE] = "upgrade",
-		[HT_REASON_INCOMPLETE] = "incomplete",
-		[HT_REASON_SURPLUS] = "surplus",
-		[HT_REASON_BLANKS] = "blanks",
-		[HT_REASON_COOKIES] = "cookies",
-		[HT_REASON_STEPS] = "steps",
-		[HT_REASON_TOO_LONG] = "too-long",
-		[HT_REASON_STALE] = "stale",
-		[HT_REASON_KIND] = "kind",
-		[HT_REASON_BODY] = "body",
-		[HT_REASON_CHUNK] = "chunk",
-		[HT_REASON_END] = "end",
-		[HT_REASON_TUNNEL] = "tunnel",
-		[HT_REASON_SLOT] = "slot",
-		[HT_REASON_POLICY] = "policy",
-		[HT_REASON_PULL] = "pull",
-		[HT_REASON_POP] = "pop",
-		[HT_REASON_PUSH] = "push",
-	};
-
-	return r < HT_REASON_MAX && names[r] ? names[r] : "unknown";
 }
 
 const char *ht_offload_library(void)

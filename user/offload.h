@@ -181,8 +181,6 @@ ssize_t ht_gate_send_end(struct ht_gate *g, const void *end, size_t len);
 /* Bytes after a 101; as send_body. */
 ssize_t ht_gate_send_tunnel(struct ht_gate *g, const void *data, size_t len);
 
-const char *ht_reason_name(enum ht_reason r);
-
 /* The version of libbpf, "v1.1". */
 const char *ht_offload_library(void);
 

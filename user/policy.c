@@ -118,12 +118,13 @@ struct ht_judge {
 	const char *bytes;
 	struct ht_judgement *ret;
 	uint64_t *spared; /* occurrences of tokens that the gate is to see */
+	bool passed;	  /* the gate has let these cookies through, by its own clock */
 };
 
 /* A token that verifies for a value. */
 struct ht_proof {
-	uint8_t value, token;	   /* occurrences */
-	bool current;		   /* it is what would be issued now */
+	uint8_t value, token; /* occurrences */
+	bool current;	      /* it is what would be issued now */
 	uint8_t profile, secret;
 	enum ht_renewal renewal;
 	uint64_t until_s;	   /* 0 = without end */
@@ -136,10 +137,10 @@ struct ht_case {
 	struct ht_str name;
 	uint64_t occs; /* all of them, as bits */
 	size_t nvalues, ntokens, nproofs;
-	bool several;				  /* values, or tokens at one place */
-	bool any_expired;			  /* a token verified, but its time has passed */
-	bool any_revoked, any_refused;		  /* values */
-	struct ht_token_info ended;		  /* of the expired one */
+	bool several;		       /* values, or tokens at one place */
+	bool any_expired;	       /* a token verified, but its time has passed */
+	bool any_revoked, any_refused; /* values */
+	struct ht_token_info ended;    /* of the expired one */
 	const struct ht_proof *best;
 	enum ht_renewal renewal;
 	uint8_t value[HT_TRIES], token[HT_TRIES]; /* the first different ones */
@@ -405,13 +406,38 @@ static void ht_case_pass(const struct ht_judge *j, const struct ht_case *c,
 		ht_judge_reissue(j, c, value, &best->info);
 }
 
-/* What of the case must go when `best` stays: other values, and tokens that prove nothing. */
-static uint64_t ht_case_rest(const struct ht_case *c, const struct ht_proof *best)
+/* The one token that the gate will judge by: the rule's own if it is there, else the first form. */
+static uint8_t ht_case_chosen(const struct ht_judge *j, const struct ht_case *c)
+{
+	unsigned own = j->site->gate.rule[c->rule].form;
+	uint8_t chosen = c->token[0];
+
+	for (size_t i = 0; i < c->ntokens; i++) {
+		unsigned form = j->head->occ[c->token[i]].form;
+
+		if (form == own)
+			return c->token[i];
+		if (form < j->head->occ[chosen].form)
+			chosen = c->token[i];
+	}
+	return chosen;
+}
+
+/*
+ * What of the case must go when `best` stays: other values, and tokens that prove nothing where the
+ * gate would judge by one of them. Else it does not look at them, and they stay.
+ */
+static uint64_t ht_case_rest(const struct ht_judge *j, const struct ht_case *c,
+			     const struct ht_proof *best)
 {
 	uint64_t keep = 1ULL << best->value;
 
 	if (c->several)
 		return c->occs & ~keep & ~(1ULL << best->token);
+	for (size_t i = 0; i < c->nproofs; i++) {
+		if (c->proof[i].token == ht_case_chosen(j, c))
+			return 0;
+	}
 	for (size_t i = 0; i < c->nproofs; i++)
 		keep |= 1ULL << c->proof[i].token;
 	return c->occs & ~keep;
@@ -420,6 +446,8 @@ static uint64_t ht_case_rest(const struct ht_case *c, const struct ht_proof *bes
 /* An unsigned cookie of before the rollout. */
 static bool ht_case_grace(const struct ht_judge *j, const struct ht_case *c)
 {
+	if (j->passed && !ht_reports(j, c))
+		return true;
 	return j->client->time.now_s < j->site->rules[c->rule]->enforce_after_s && !c->several &&
 	       !c->ntokens && ht_occ_value(j, c->value[0]).len;
 }
@@ -430,10 +458,11 @@ static uint64_t ht_case_judge(const struct ht_judge *j, struct ht_case *c,
 			      enum ht_cookie_action *ret_action)
 {
 	uint64_t values = c->several ? c->occs : 1ULL << c->value[0], rest;
+	const bool unbound = j->client->bind[j->site->gate.rule[c->rule].bind].empty;
 	const struct ht_proof *best;
 
 	*ret_action = ht_reports(j, c) ? HT_ACTION_REPORT : HT_ACTION_STRIP;
-	if (j->client->bind[j->site->gate.rule[c->rule].bind].empty) {
+	if (unbound && !ht_case_grace(j, c)) {
 		*ret_verdict = HT_COOKIE_UNBOUND;
 		return values;
 	}
@@ -446,6 +475,8 @@ static uint64_t ht_case_judge(const struct ht_judge *j, struct ht_case *c,
 			return values;
 		}
 		*ret_action = HT_ACTION_GRACE;
+		if (unbound) /* he keeps what he has: there is nothing to sign it for */
+			return 0;
 		c->renewal = HT_RENEWAL_UNSIGNED;
 		ht_judge_reissue(j, c, ht_occ_value(j, c->value[0]), NULL);
 		return 0;
@@ -462,7 +493,7 @@ static uint64_t ht_case_judge(const struct ht_judge *j, struct ht_case *c,
 	c->renewal = best->renewal;
 	*ret_action = HT_ACTION_PASS;
 	ht_case_pass(j, c, best);
-	rest = ht_case_rest(c, best);
+	rest = ht_case_rest(j, c, best);
 	*j->spared |= c->occs & ~rest;
 	return rest;
 }
@@ -529,10 +560,38 @@ static void ht_cut_bytes(struct ht_head *h, char *head, size_t *len)
 	}
 }
 
-/* Calls for each covered cookie, in the order of the head. The gate sees look-alikes as one. */
-static uint64_t ht_judge_seen(const struct ht_judge *j, size_t seen)
+static bool ht_case_stays(const struct ht_case *c, uint64_t doomed)
+{
+	for (size_t i = 0; i < c->nvalues; i++) {
+		if (!(doomed >> c->value[i] & 1))
+			return true;
+	}
+	return false;
+}
+
+/* Tokens at names that only look like a token's: no cookie's, but the gate would take them for one. */
+static uint64_t ht_strays(const struct ht_judge *j, size_t seen, uint64_t claimed)
+{
+	const uint32_t *accept = j->site->accept[j->head->seen[seen].rule];
+	uint64_t strays = 0;
+
+	for (size_t i = 0; i < j->head->nocc; i++) {
+		const struct ht_occ *o = &j->head->occ[i];
+
+		if (o->seen == seen && o->form && accept[o->form - 1])
+			strays |= 1ULL << i;
+	}
+	return strays & ~claimed;
+}
+
+/*
+ * Calls for each covered cookie, in the order of the head. The gate sees look-alikes as one: if
+ * several stay it will never pass them (*ret_crowded).
+ */
+static uint64_t ht_judge_seen(const struct ht_judge *j, size_t seen, bool *ret_crowded)
 {
 	uint64_t doomed = 0, done = 0;
+	size_t staying = 0;
 
 	for (size_t i = 0; i < j->head->nocc; i++) {
 		const struct ht_occ *o = &j->head->occ[i];
@@ -542,9 +601,14 @@ static uint64_t ht_judge_seen(const struct ht_judge *j, size_t seen)
 			continue;
 		ht_case_find(j, seen, i, &c);
 		done |= c.occs;
-		if (j->ret->ncookies < HT_COOKIES_MAX)
-			doomed |= ht_case_note(j, &c);
+		if (j->ret->ncookies == HT_COOKIES_MAX)
+			continue;
+		doomed |= ht_case_note(j, &c);
+		staying += !ht_reports(j, &c) && ht_case_stays(&c, doomed);
 	}
+	if (staying)
+		doomed |= ht_strays(j, seen, done);
+	*ret_crowded |= staying > 1;
 	return doomed;
 }
 
@@ -559,16 +623,19 @@ int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *rin
 		    struct ht_judgement *ret)
 {
 	uint64_t spared = 0, doomed = 0;
-	const struct ht_judge j = {s, ring, keys, client, scratch, head, ret, &spared};
+	const struct ht_judge j = {s, ring, keys, client, scratch, head, ret, &spared, only != 0};
 	int reason = ht_scan_head(s, scratch, head, *len);
+	bool crowded = false;
 
 	ht_judgement_clear(ret);
 	if (reason)
 		return reason;
 	for (size_t i = 0; i < scratch->nseen; i++) {
 		if (scratch->seen[i].value && (!only || only >> i & 1))
-			doomed |= ht_judge_seen(&j, i);
+			doomed |= ht_judge_seen(&j, i, &crowded);
 	}
+	if (crowded && !only)
+		return HT_REASON_COOKIES;
 	if (keys)
 		scratch->doomed &= ~spared;
 	scratch->doomed |= doomed;

@@ -113,12 +113,12 @@ struct ht_judgement {
 		uint8_t action;	 /* enum ht_cookie_action */
 		struct ht_str name;
 		/* for whoever wants to know why */
-		uint64_t occs;	 /* its values and tokens, as bits of scratch->occ */
-		bool proven;	 /* a token verifies, and profile and secret are its */
-		bool refused;	 /* a guard forbids any token for this value */
-		uint8_t profile; /* enum ht_profile */
-		uint8_t secret;	 /* 0 = the newest */
-		uint8_t renewal; /* enum ht_renewal */
+		uint64_t occs;		      /* its values and tokens, as bits of scratch->occ */
+		bool proven;		      /* a token verifies, and profile and secret are its */
+		bool refused;		      /* a guard forbids any token for this value */
+		uint8_t profile;	      /* enum ht_profile */
+		uint8_t secret;		      /* 0 = the newest */
+		uint8_t renewal;	      /* enum ht_renewal */
 		uint64_t issued_s, expires_s; /* of native tokens that verify or are expired */
 	} cookie[HT_COOKIES_MAX];
 	size_t npushes;
@@ -133,7 +133,7 @@ struct ht_judgement {
 struct ht_policy_client {
 	const struct ht_binding *bind; /* nbinds of the site: once per client connection and site */
 	struct ht_policy_time time;
-	bool plain; /* without TLS at the client: nothing new is `Secure` */
+	bool plain;			  /* without TLS at the client: nothing new is `Secure` */
 	const struct ht_revoked *revoked; /* published before the key ring was, or NULL */
 };
 
@@ -208,5 +208,6 @@ int ht_policy_expire(struct ht_str name, bool plain, char *line, size_t cap, siz
 
 const char *ht_cookie_verdict_name(enum ht_cookie_verdict v);
 const char *ht_cookie_action_name(enum ht_cookie_action a);
+const char *ht_reason_name(enum ht_reason r);
 
 #endif

@@ -50,8 +50,8 @@ static struct ht_revoked *set_new(const struct ht_sip_keys *keys, size_t room)
 	return r;
 }
 
-int ht_revoked_new(const struct ht_sip_keys *keys, const struct ht_revoked_entry *entries,
-		   size_t n, struct ht_revoked **ret)
+int ht_revoked_new(const struct ht_sip_keys *keys, const struct ht_revoked_entry *entries, size_t n,
+		   struct ht_revoked **ret)
 {
 	struct ht_revoked *r = set_new(keys, n);
 

@@ -30,8 +30,8 @@ void ht_revoked_hash(const struct ht_sip_keys *keys, struct ht_str site, struct 
 		     struct ht_str value, struct ht_revoked_entry *ret);
 
 /* A set of these entries, which may be in any order, each once. The caller owns *ret. -ENOMEM. */
-int ht_revoked_new(const struct ht_sip_keys *keys, const struct ht_revoked_entry *entries,
-		   size_t n, struct ht_revoked **ret);
+int ht_revoked_new(const struct ht_sip_keys *keys, const struct ht_revoked_entry *entries, size_t n,
+		   struct ht_revoked **ret);
 
 /*
  * Another set with this entry, its end replaced if it was there, and without those that are over.

@@ -160,6 +160,7 @@ static void write_signed(FILE *f, const struct ht_stats *s)
 		{"refused", &s->sign_refused},
 		{"unbound", &s->sign_unbound},
 		{"sibling", &s->sign_sibling},
+		{"revoked", &s->sign_revoked},
 	};
 
 	write_header(f, "hardtack_cookies_signed_total", "counter", "Cookies of backends signed.");
@@ -169,7 +170,8 @@ static void write_signed(FILE *f, const struct ht_stats *s)
 
 	write_header(f, "hardtack_cookies_unsigned_total", "counter",
 		     "Covered cookies of backends not signed: a guard refused the value, the "
-		     "connection has no binding, or a sibling's name was set and dropped.");
+		     "connection has no binding, a sibling's name was set and dropped, or the "
+		     "session was revoked.");
 	for (size_t i = 0; i < HT_ARRAY_SIZE(not_signed); i++)
 		fprintf(f, "hardtack_cookies_unsigned_total{reason=\"%s\"} %" PRIu64 "\n",
 			not_signed[i].why, value_of(not_signed[i].n));
@@ -182,6 +184,13 @@ static void write_tokens(FILE *f, const struct ht_stats_global *g)
 	fprintf(f, "hardtack_tokens{state=\"live\"} %" PRIu64 "\n", g->tokens_live);
 	fprintf(f, "hardtack_tokens{state=\"evicted\"} %" PRIu64 "\n", g->tokens_evicted);
 	fprintf(f, "hardtack_tokens{state=\"flushed\"} %" PRIu64 "\n", g->tokens_flushed);
+}
+
+static void write_revoked(FILE *f, const struct ht_stats_global *g)
+{
+	write_header(f, "hardtack_revoked_sessions", "gauge",
+		     "Sessions revoked by hand whose time has not come yet.");
+	fprintf(f, "hardtack_revoked_sessions %" PRIu64 "\n", g->revoked_sessions);
 }
 
 static void write_refused(FILE *f, const struct ht_stats *s)
@@ -355,6 +364,7 @@ char *ht_stats_prometheus(const struct ht_stats *const *workers, size_t nworkers
 	write_verdicts(f, sum);
 	write_signed(f, sum);
 	write_tokens(f, g);
+	write_revoked(f, g);
 	write_refused(f, sum);
 	write_connections(f, sum);
 	write_tls(f, sum);

@@ -36,7 +36,7 @@ struct ht_stats {
 	_Atomic uint64_t requests[HT_STATS_LISTENERS][HT_STATS_CODES];
 	_Atomic uint64_t verdicts[HT_WHERE_MAX][HT_COOKIE_VERDICT_MAX][HT_ACTION_MAX];
 	_Atomic uint64_t signed_cookies[8]; /* by enum ht_profile */
-	_Atomic uint64_t sign_refused, sign_unbound, sign_sibling;
+	_Atomic uint64_t sign_refused, sign_unbound, sign_sibling, sign_revoked;
 	_Atomic uint64_t refused[HT_REASON_MAX]; /* as seen by the daemon, gate on or off */
 	_Atomic int64_t connections[HT_SIDE_MAX][HT_CONN_STATE_MAX]; /* gauges */
 	_Atomic uint64_t accepted, connections_refused, tls_failed;
@@ -74,6 +74,7 @@ struct ht_stats_global {
 	uint64_t gate_counters[HT_COUNT_MAX];
 	bool gate_on;
 	uint64_t tokens_live, tokens_flushed, tokens_evicted;
+	uint64_t revoked_sessions;
 	bool bpf_stats; /* gate_run_seconds and gate_runs are valid */
 	double gate_run_seconds;
 	uint64_t gate_runs;

@@ -821,15 +821,24 @@ static int tls_result(struct ht_tls *t, int n, const char **ret_why)
 	return err == SSL_ERROR_SYSCALL ? -saved : -EPROTO;
 }
 
+/* What ends a connection without anybody having sent what he should not. */
+static bool is_networks(int err)
+{
+	return err == ECONNRESET || err == EPIPE || err == ETIMEDOUT || err == EHOSTUNREACH ||
+	       err == ENETUNREACH || err == ECONNABORTED;
+}
+
 /* As tls_result(), after the handshake: what the library or the kernel could not make sense of. */
 static int tls_read_result(struct ht_tls *t, int n)
 {
 	const char *why;
 	int err = tls_result(t, n, &why);
 
-	if (err == -EPROTO || err == -EBADMSG || err == -EMSGSIZE || err == -EINVAL || err == -EIO)
-		t->refused |= t->doomed ? 0 : 1U << HT_TLS_REFUSED_RECORD;
-	return t->doomed ? -EPROTO : err;
+	if (t->doomed)
+		return -EPROTO;
+	if (err && err != -EAGAIN && !is_networks(-err))
+		t->refused |= 1U << HT_TLS_REFUSED_RECORD;
+	return err;
 }
 
 void ht_tls_lost(struct ht_tls *t)
@@ -837,9 +846,8 @@ void ht_tls_lost(struct ht_tls *t)
 	socklen_t len = sizeof(int);
 	int err = 0;
 
-	if (getsockopt(t->source->fd, SOL_SOCKET, SO_ERROR, &err, &len))
-		return;
-	if (err == EBADMSG || err == EMSGSIZE || err == EINVAL)
+	if (!getsockopt(t->source->fd, SOL_SOCKET, SO_ERROR, &err, &len) && err &&
+	    !is_networks(err))
 		t->refused |= 1U << HT_TLS_REFUSED_RECORD;
 }
 

@@ -59,7 +59,6 @@ Test(ops, what_fails_says_so_in_json)
 	static const char *const commands[][2] = {
 		{"bans", "not built yet"},
 		{"rotate", "not built yet"},
-		{"revoke", "not built yet"},
 		{"reload", "workres"},
 	};
 	struct backend *be = backend_start(NULL);

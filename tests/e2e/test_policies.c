@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which cookies a site's rules cover, and the profiles proxysg and native, through the whole
- * gateway: what leaves beside a backend's Set-Cookie, and what of a request gets to a backend. Tokens
+ * Which cookies a site's rules cover, and profile proxysg, through the whole gateway:
+ * what leaves beside a backend's Set-Cookie, and what of a request gets to a backend. Tokens
  * are computed here (sign.h); every table is sent twice, so that the gate knows them the second time.
  */
 #include <criterion/criterion.h>
@@ -9,117 +9,25 @@
 #include <string.h>
 #include <time.h>
 
-#include "sign.h"
+#include "abi.h"
+#include "head.h"
+#include "tables.h"
 
 TestSuite(proxysg, .timeout = E2E_TIMEOUT);
 TestSuite(policies, .timeout = E2E_TIMEOUT);
-TestSuite(native, .timeout = E2E_TIMEOUT);
 
 #define PSG(covers) "{ " covers ", profile: proxysg, key: shop }"
 #define ONE(rule) "[ " rule " ]"
 
-/* ---- tables ---- */
-
-/* `fields` with patterns; `want`: the pairs at the backend in their order, patterns too. */
-struct row {
-	const char *name, *fields, *want;
-	const char *from; /* instead of 127.0.0.1 */
-};
-
-static void expect_row(struct gw *gw, struct backend *be, const struct row *r,
-		       const struct style *style)
-{
-	struct text line = {0}, want = {0}, got = {0};
-	int before = backend_count(be);
-
-	sign_expand(&line, r->fields, style);
-	sign_expand(&want, r->want, style);
-	cr_expect_eq(client_once(gw, r->from, line.p), 200, "%s: refused", r->name);
-	if (backend_count(be) > before) {
-		head_cookies(backend_last(be)->head, NULL, &got);
-		cr_expect_str_eq(got.p, want.p, "%s: got %s, want %s", r->name, got.p, want.p);
-	}
-	text_free(&line);
-	text_free(&want);
-	text_free(&got);
-}
-
-static void expect_rows(struct gw *gw, struct backend *be, const struct row *rows, size_t n,
-			const struct style *style)
-{
-	for (size_t i = 0; i < 2 * n; i++)
-		expect_row(gw, be, &rows[i % n], style);
-}
-
-/* A response with these Set-Cookie values; at the client they and `want` must be, in any order. */
-struct set_row {
-	const char *name, *set[4], *want[4];
-};
-
-static struct response *answer_with(struct client *c, struct backend *be, const char *const *set,
-				    const char *fields)
-{
-	struct text reply = {0};
-	struct response *r;
-
-	text_addf(&reply, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n");
-	for (int i = 0; i < 4 && set[i]; i++)
-		text_addf(&reply, "Set-Cookie: %s\r\n", set[i]);
-	text_addf(&reply, "\r\n");
-	backend_reply(be, reply.p);
-	r = client_get(c, "/", fields);
-	backend_reply(be, NULL);
-	text_free(&reply);
-	cr_assert_eq(r->status, 200);
-	return r;
-}
-
-static bool has_set_cookie(const struct response *r, const char *line)
-{
-	for (int i = 0; i < response_count(r, "Set-Cookie"); i++)
-		if (!strcmp(response_field(r, "Set-Cookie", i), line))
-			return true;
-	return false;
-}
-
-static void expect_set_row(struct gw *gw, struct backend *be, const struct set_row *row,
-			   const struct style *style)
-{
-	struct client *c = client_plain(gw);
-	struct response *r = answer_with(c, be, row->set, "");
-	int n = 0;
-
-	for (int i = 0; i < 4; i++) {
-		struct text want = {0};
-
-		n += (row->set[i] != NULL) + (row->want[i] != NULL);
-		if (row->set[i])
-			cr_expect(has_set_cookie(r, row->set[i]), "%s: %s is gone", row->name,
-				  row->set[i]);
-		if (!row->want[i])
-			continue;
-		sign_expand(&want, row->want[i], style);
-		cr_expect(has_set_cookie(r, want.p), "%s: no %s in\n%s", row->name, want.p,
-			  r->head);
-		text_free(&want);
-	}
-	cr_expect_eq(response_count(r, "Set-Cookie"), n, "%s:\n%s", row->name, r->head);
-	client_close(c);
-}
-
-static double kernel(struct gw *gw, const char *verdict)
-{
-	char label[64];
-
-	snprintf(label, sizeof(label), "verdict=\"%s\"", verdict);
-	return gw_metric(gw, "hardtack_verdicts_total", "where=\"kernel\"", label, NULL);
-}
-
 /* ---- the three policies of the seed ---- */
 
 /* Its text has the attributes with a colon in them. */
-#define SEED_SET {"A=a;domain=.x.com:path=/", "B=b;HttpOnly", "C=c;Secure"}
-#define SEED_SIGNED "Cookie: A=a; BCSIG_A={A=a}\r\nCookie: B=b; C=c; BCSIG_B={B=b}; BCSIG_C={C=c}\r\n"
+#define SEED_SET                                                                                   \
+	{                                                                                          \
+		"A=a;domain=.x.com:path=/", "B=b;HttpOnly", "C=c;Secure"                           \
+	}
+#define SEED_SIGNED                                                                                \
+	"Cookie: A=a; BCSIG_A={A=a}\r\nCookie: B=b; C=c; BCSIG_B={B=b}; BCSIG_C={C=c}\r\n"
 
 static void expect_policy(const char *rule, const struct set_row *set, const struct row *rows,
 			  size_t n)
@@ -229,13 +137,17 @@ Test(proxysg, attributes_are_copied)
 		  "HttpOnly; SameSite=Strict; Partitioned"},
 		 {"BCSIG_A={A=a}; Domain=x.test; Path=/p; Expires=Fri, 01 Jan 2038 00:00:00 GMT; "
 		  "Secure; HttpOnly; SameSite=Strict; Partitioned"}},
-		{"as they are written", {"A=a;  path = /;;secure ; X-New=1"},
+		{"as they are written",
+		 {"A=a;  path = /;;secure ; X-New=1"},
 		 {"BCSIG_A={A=a};  path = /;;secure ; X-New=1"}},
-		{"__Host-", {"__Host-A=a; Secure; Path=/"},
+		{"__Host-",
+		 {"__Host-A=a; Secure; Path=/"},
 		 {"__Host-BCSIG_A={__Host-A=a}; Secure; Path=/"}},
-		{"__Secure-", {"__Secure-A=a; Secure"},
+		{"__Secure-",
+		 {"__Secure-A=a; Secure"},
 		 {"__Secure-BCSIG_A={__Secure-A=a}; Secure"}},
-		{"two paths", {"A=a; Path=/a", "A=b; Path=/b"},
+		{"two paths",
+		 {"A=a; Path=/a", "A=b; Path=/b"},
 		 {"BCSIG_A={A=a}; Path=/a", "BCSIG_A={A=b}; Path=/b"}},
 		{"uncovered", {"free=1; Path=/"}, {NULL}},
 	};
@@ -292,8 +204,8 @@ Test(proxysg, algorithms_and_encodings)
 					    i < 6 ? "|" : ""};
 		const struct style other = {style.algorithm, encodings[(i / 2 + 1) % 3],
 					    style.name_in_mac, style.separator};
-		const struct set_row set = {style.encoding, {"A=a", "B=b"},
-					    {"BCSIG_A={A=a}", "BCSIG_B={B=b}"}};
+		const struct set_row set = {
+			style.encoding, {"A=a", "B=b"}, {"BCSIG_A={A=a}", "BCSIG_B={B=b}"}};
 		struct backend *be = backend_start(NULL);
 		struct row wrong = {"another encoding", NULL, "", NULL};
 		char rule[200], line[300];
@@ -319,8 +231,7 @@ Test(proxysg, algorithms_and_encodings)
 /* Fixed: HMAC-SHA256 and -SHA1 of "a" and of "a127.0.0.1", from the openssl command. */
 Test(proxysg, byte_compatible)
 {
-#define COMPATIBLE                                                                                 \
-	"{ all: true, profile: proxysg, key: shop, name-in-mac: false, separator: \"\", "
+#define COMPATIBLE "{ all: true, profile: proxysg, key: shop, name-in-mac: false, separator: \"\", "
 	static const struct style style = {"sha256", "base64", false, ""};
 	static const struct row plain[] = {
 		{"by its value alone", "Cookie: A=a; BCSIG_A={A=a}\r\n", "A=a", NULL},
@@ -341,15 +252,17 @@ Test(proxysg, byte_compatible)
 	struct client *c = client_plain(gw);
 	const char *set[4] = {"A=a"};
 
-	cr_expect_str_eq(set_cookie_value(answer_with(c, be, set, ""), "BCSIG_A"), VECTOR_PLAIN);
+	cr_expect_str_eq(set_cookie_value(answer_with(c, be, set, ""), "BCSIG_A"),
+			 "PwDrhHuZ+XrTYbY0HTUILcP2nqNuhtEdjx6iHVqqC+g=");
 	client_close(c);
 	expect_rows(gw, be, plain, E2E_ARRAY_SIZE(plain), &style);
 	gw_stop(gw);
-	gw = gw_start(be, &(struct gw_spec){.cookies = ONE(
-						    COMPATIBLE
-						    "bind: [client-ip], algorithm: sha1 }")});
+	gw = gw_start(be,
+		      &(struct gw_spec){
+			      .cookies = ONE(COMPATIBLE "bind: [client-ip], algorithm: sha1 }")});
 	c = client_plain(gw);
-	cr_expect_str_eq(set_cookie_value(answer_with(c, be, set, ""), "BCSIG_A"), VECTOR_BOUND);
+	cr_expect_str_eq(set_cookie_value(answer_with(c, be, set, ""), "BCSIG_A"),
+			 "9dqztFhZQ1y6fE0gjdz89U4EJE4=");
 	client_close(c);
 	expect_rows(gw, be, bound, E2E_ARRAY_SIZE(bound),
 		    &(const struct style){"sha1", "base64", false, ""});
@@ -364,7 +277,7 @@ Test(proxysg, swapped_signatures)
 		{"swapped", "Cookie: A=v; B=v; BCSIG_A={B=v}; BCSIG_B={A=v}\r\n", "", NULL},
 		{"one moved", "Cookie: A=v; B=v; BCSIG_A={A=v}; BCSIG_B={A=v}\r\n", "A=v", NULL},
 		{"values swapped", "Cookie: A=x; B=y; BCSIG_A={A=y}; BCSIG_B={B=x}\r\n", "", NULL},
-		{"name and value shifted", "Cookie: A=|v; BCSIG_A={A|=v}\r\n", "", NULL},
+		{"a separator in the name", "Cookie: A|=v; BCSIG_A|={A|=v}\r\n", "", NULL},
 	};
 
 	e2e_need_gate();
@@ -385,8 +298,8 @@ Test(proxysg, bound_to_the_address)
 		{"elsewhere", "Cookie: A=a; BCSIG_A={A=a@127.0.0.1}\r\n", "", "127.0.0.9"},
 		{"another's own", "Cookie: A=a; BCSIG_A={A=a@127.0.0.9}\r\n", "A=a", "127.0.0.9"},
 		{"unbound", "Cookie: A=a; BCSIG_A={A=a}\r\n", "", NULL},
-		{"value and address shifted", "Cookie: A=a1; BCSIG_A={A=a@127.0.0.1}\r\n", "",
-		 "27.0.0.1" + 8 /* NULL would be 127.0.0.1 too */ ? NULL : NULL},
+		{"an address in the value", "Cookie: A=a|127.0.0.1; BCSIG_A={A=a@127.0.0.1}\r\n",
+		 "", NULL},
 	};
 	static const struct set_row set = {
 		"bound", {"A=a; Path=/"}, {"BCSIG_A={A=a@127.0.0.1}; Path=/"}};
@@ -418,8 +331,8 @@ Test(proxysg, bound_to_the_user)
 		 "127.0.0.9"},
 		{"a separator in the name", XFU("x|alice") "Cookie: A=a; BCSIG_A={A=a@x|alice}\r\n",
 		 "", NULL},
-		{"a value that ends like one", XFU("alice") "Cookie: A=a|x; BCSIG_A={A=a|x@alice}\r\n",
-		 "A=a|x", NULL},
+		{"a value that ends like one",
+		 XFU("alice") "Cookie: A=a|x; BCSIG_A={A=a|x@alice}\r\n", "A=a|x", NULL},
 	};
 	const char *set[4] = {"A=a"};
 
@@ -450,12 +363,12 @@ Test(policies, first_match_wins)
 		 NULL},
 		{"a prefix that is off", "Cookie: app_x=1; app_=2; ap_x=3; App_x=4\r\n",
 		 "app_x=1|app_=2", NULL},
-		{"a name before the prefix that is off", "Cookie: app_sid=1; app_x=2\r\n", "app_x=2",
-		 NULL},
+		{"a name before the prefix that is off", "Cookie: app_sid=1; app_x=2\r\n",
+		 "app_x=2", NULL},
 		{"the same, signed", "Cookie: app_sid=1; HTSIG_app_sid=<app_sid=1>\r\n",
 		 "app_sid=1|HTSIG_app_sid=<app_sid=1>", NULL},
-		{"by another rule's profile", "Cookie: app_sid=1; BCSIG_app_sid={app_sid=1}\r\n", "",
-		 NULL},
+		{"by another rule's profile", "Cookie: app_sid=1; BCSIG_app_sid={app_sid=1}\r\n",
+		 "", NULL},
 		{"a prefix", "Cookie: pre-1=a; HTSIG_pre-1=<pre-1=a>; pre-2=b\r\n",
 		 "pre-1=a|HTSIG_pre-1=<pre-1=a>", NULL},
 		{"only its own signature", "Cookie: pre-1=a; BCSIG_pre-1={pre-1=a}\r\n", "", NULL},
@@ -473,11 +386,12 @@ Test(policies, first_match_wins)
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
 	struct gw *gw = gw_start(
-		be, &(struct gw_spec){
-			    .cookies = "[ { name: legacy, mode: off, key: shop }, "
-				       "{ name: app_sid, key: shop }, "
-				       "{ name: \"app_*\", mode: off, profile: proxysg, key: shop }, "
-				       "{ only: [\"pre-*\"], key: shop }, " PSG("all: true") " ]"});
+		be,
+		&(struct gw_spec){
+			.cookies = "[ { name: legacy, mode: off, key: shop }, "
+				   "{ name: app_sid, key: shop }, "
+				   "{ name: \"app_*\", mode: off, profile: proxysg, key: shop }, "
+				   "{ only: [\"pre-*\"], key: shop }, " PSG("all: true") " ]"});
 
 	for (size_t i = 0; i < E2E_ARRAY_SIZE(set); i++)
 		expect_set_row(gw, be, &set[i], NULL);
@@ -498,9 +412,11 @@ Test(policies, exceptions_go_to_later_rules)
 
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
-	struct gw *gw = gw_start(be, &(struct gw_spec){
-					     .cookies = "[ " PSG("all-but: [\"t_*\", \"f_*\", free]")
-							", { name: \"t_*\", key: shop } ]"});
+	struct gw *gw = gw_start(
+		be,
+		&(struct gw_spec){.cookies = "[ " PSG(
+					  "all-but: [\"t_*\", \"f_*\", free]") ", { name: \"t_*\", "
+									       "key: shop } ]"});
 
 	expect_rows(gw, be, rows, E2E_ARRAY_SIZE(rows), NULL);
 	gw_stop(gw);
@@ -616,7 +532,7 @@ Test(policies, sixteen_covered_cookies)
 	}
 	cr_expect(e2e_wait(gw_passed(gw) == 48), "%g", gw_passed(gw));
 	if (run_gate_on())
-		cr_expect_eq(kernel(gw, "hit"), 32, "%g", kernel(gw, "hit"));
+		cr_expect_eq(kernel_count(gw, "hit"), 32, "%g", kernel_count(gw, "hit"));
 	/* one that is wrong among them, first and last */
 	for (int at = 0; at < 16; at += 15) {
 		text_clear(&line);
@@ -628,7 +544,7 @@ Test(policies, sixteen_covered_cookies)
 	}
 	cr_expect_eq(gw_verdicts(gw, "forged", "strip"), 2);
 	if (run_gate_on()) /* it knows the right signatures, and that there are no others */
-		cr_expect_eq(kernel(gw, "forged"), 2);
+		cr_expect_eq(kernel_count(gw, "forged"), 2);
 	gw_stop(gw);
 	backend_stop(be);
 }
@@ -645,7 +561,8 @@ Test(policies, seventeen_covered_cookies)
 	cr_expect_eq(backend_count(be), 0);
 	cr_expect_gt(gw_metric(gw, "hardtack_gate_refused_total", "reason=\"cookies\"", NULL), 0);
 	log.p = text_file(gw->stderr_path, &log.len);
-	cr_expect(strstr(log.p, "reason=cookies") && strstr(log.p, "client=127.0.0.1"), "%s", log.p);
+	cr_expect(strstr(log.p, "reason=cookies") && strstr(log.p, "client=127.0.0.1"), "%s",
+		  log.p);
 	cr_expect_not(strstr(log.p, sign_proxysg(&sign_default, "c0", "v", "")));
 	gw_stop(gw);
 	backend_stop(be);
@@ -663,6 +580,7 @@ static void long_name(char *ret, size_t len, char middle)
 Test(policies, long_names)
 {
 	static const int lengths[] = {90, 91, 96, 97, 128, 255, 300};
+	struct text line = {0};
 	char a[301], b[301];
 
 	e2e_need_gate();
@@ -670,12 +588,14 @@ Test(policies, long_names)
 	struct gw *gw = gw_start(be, &(struct gw_spec){.cookies = ONE(PSG("all: true"))});
 
 	for (size_t i = 0; i < E2E_ARRAY_SIZE(lengths); i++) {
-		char fields[5][2048], want[3][1024];
+		char fields[5][2048], want[1][1024];
 
 		long_name(a, (size_t)lengths[i], 'X');
 		long_name(b, (size_t)lengths[i], 'Y');
-		snprintf(fields[0], sizeof(fields[0]), "Cookie: %s=v; BCSIG_%s={%s=v}\r\n", a, a, a);
-		snprintf(fields[1], sizeof(fields[1]), "Cookie: %s=x; BCSIG_%s={%s=v}\r\n", a, a, a);
+		snprintf(fields[0], sizeof(fields[0]), "Cookie: %s=v; BCSIG_%s={%s=v}\r\n", a, a,
+			 a);
+		snprintf(fields[1], sizeof(fields[1]), "Cookie: %s=x; BCSIG_%s={%s=v}\r\n", a, a,
+			 a);
 		snprintf(fields[2], sizeof(fields[2]), "Cookie: %s=v\r\n", a);
 		snprintf(fields[3], sizeof(fields[3]),
 			 "Cookie: %s=v; %s=v; BCSIG_%s={%s=v}; BCSIG_%s={%s=v}\r\n", a, b, a, a, b,
@@ -684,19 +604,123 @@ Test(policies, long_names)
 			 "Cookie: %s=v; %s=v; BCSIG_%s={%s=v}; BCSIG_%s={%s=v}\r\n", a, b, b, a, a,
 			 b);
 		snprintf(want[0], sizeof(want[0]), "%s=v", a);
-		snprintf(want[1], sizeof(want[1]), "%s=v|%s=v", a, b);
 		const struct row rows[] = {
-			{"signed", fields[0], want[0], NULL},	 {"changed", fields[1], "", NULL},
-			{"unsigned", fields[2], "", NULL},	 {"signed", fields[0], want[0], NULL},
-			{"look-alikes", fields[3], want[1], NULL}, {"swapped", fields[4], "", NULL},
+			{"signed", fields[0], want[0], NULL}, {"changed", fields[1], "", NULL},
+			{"unsigned", fields[2], "", NULL},    {"signed", fields[0], want[0], NULL},
+			{"swapped", fields[4], "", NULL},
 		};
 
 		expect_rows(gw, be, rows, E2E_ARRAY_SIZE(rows), NULL);
+		/* the gate can't tell them apart, and says so */
+		sign_expand(&line, fields[3], NULL);
+		cr_expect_eq(client_once(gw, NULL, line.p), 431);
+		cr_expect_eq(client_once(gw, NULL, line.p), 431);
+		text_clear(&line);
 	}
 	cr_expect_eq(gw_metric(gw, "hardtack_requests_total", "code=\"503\"", NULL), 0);
 	if (run_gate_on()) /* of each length the lone signed one, three times of four */
-		cr_expect_geq(kernel(gw, "hit"), 3 * E2E_ARRAY_SIZE(lengths), "%g",
-			      kernel(gw, "hit"));
+		cr_expect_geq(kernel_count(gw, "hit"), 3 * E2E_ARRAY_SIZE(lengths), "%g",
+			      kernel_count(gw, "hit"));
+	gw_stop(gw);
+	backend_stop(be);
+}
+
+/* ---- names that look like others to the gate ---- */
+
+/* A name of 24 bytes with the fingerprint of `name` in include/head.h. */
+static void look_alike(const char *name, char ret[25])
+{
+	uint64_t word[3] = {0}, want;
+
+	memcpy(word, name, strlen(name));
+	want = ht_name_print(word[0], 0, word[0], (uint32_t)strlen(name));
+	for (unsigned n = 0;; n++) {
+		bool good = true;
+
+		snprintf(ret + 8, 17, "%016x", n * 2654435761U);
+		memcpy(&word[1], ret + 8, 16);
+		word[0] = want ^ ht_name_print(0, word[1], word[2], 24);
+		memcpy(ret, &word[0], 8);
+		for (int i = 0; i < 8; i++)
+			good &= (unsigned char)ret[i] > ' ' && ret[i] != 127 &&
+				!strchr(";=,<>{}", ret[i]);
+		if (good)
+			return;
+	}
+}
+
+/* Whoever can make a cookie look like the session must not choose the rule that it is judged by. */
+Test(policies, look_alike_of_another_rule)
+{
+	static const char *const patterns[] = {
+		"sid=EVIL; %s=1",
+		"%s=1; sid=EVIL",
+		"sid=EVIL; HTSIG_sid=x; %s=1",
+		"%s=1; sid=EVIL; HTSIG_sid=<sid=s>",
+		"sid=EVIL; sid=EVIL; %s=1; %s=2",
+		"sid=EVIL; HTSIG_%s=x",
+		"sid=EVIL; %s=1; HTSIG_%s=x; HTSIG_sid=x",
+	};
+	char name[25];
+
+	e2e_need_gate();
+	struct backend *be = backend_start(NULL);
+	struct gw *gw = gw_start(
+		be, &(struct gw_spec){.cookies = "[ { name: sid, key: shop }, "
+						 "{ all: true, key: shop, mode: report } ]"});
+
+	look_alike("sid", name);
+	for (size_t i = 0; i < 2 * E2E_ARRAY_SIZE(patterns); i++) {
+		struct text line = {0};
+		char pattern[300];
+		int status;
+
+		snprintf(pattern, sizeof(pattern), patterns[i / 2], name, name);
+		sign_expand(&line, pattern, NULL);
+		text_addf(&line, "\r\n");
+		struct client *c = client_plain(gw);
+
+		client_sendf(c, "GET / HTTP/1.1\r\nHost: gw.test\r\nCookie: %s\r\n", line.p);
+		status = client_read(c)->status;
+		cr_expect(status == 200 || status == 431, "%s: %d", patterns[i / 2], status);
+		if (backend_count(be))
+			cr_expect_not(strstr(backend_last(be)->head, "EVIL"), "%s: %s",
+				      patterns[i / 2], backend_last(be)->head);
+		client_close(c);
+		text_free(&line);
+	}
+	gw_stop(gw);
+	backend_stop(be);
+}
+
+/* What looks like a token of the session's, or is one of a rule that is not the session's. */
+Test(policies, look_alikes_of_tokens)
+{
+	char name[25], fields[2][300], want[300];
+
+	e2e_need_gate();
+	struct backend *be = backend_start(NULL);
+	struct gw *gw = gw_start(
+		be,
+		&(struct gw_spec){.cookies = "[ { only: [sid], key: shop }, { all: true, profile: "
+					     "proxysg, key: shop, mode: report } ]"});
+
+	look_alike("sid", name);
+	snprintf(fields[0], sizeof(fields[0]),
+		 "Cookie: sid=s; HTSIG_%s=x; HTSIG_sid=<sid=s>; HTSIG_%s=y\r\n", name, name);
+	snprintf(fields[1], sizeof(fields[1]), "Cookie: sid=s; HTSIG_%s=<sid=x>\r\n", name);
+	snprintf(want, sizeof(want), "HTSIG_%s=<sid=x>", name);
+	const struct row rows[] = {
+		{"beside the right one", fields[0], "sid=s|HTSIG_sid=<sid=s>", NULL},
+		{"instead of it", fields[1], want, NULL},
+		{"another rule's, twice",
+		 "Cookie: sid=s; BCSIG_sid=x; HTSIG_sid=<sid=s>; BCSIG_sid=y\r\n",
+		 "sid=s|BCSIG_sid=x|HTSIG_sid=<sid=s>|BCSIG_sid=y", NULL},
+	};
+
+	expect_rows(gw, be, rows, E2E_ARRAY_SIZE(rows), NULL);
+	if (run_gate_on())
+		cr_expect_eq(kernel_count(gw, "hit"), 2, "%g", kernel_count(gw, "hit"));
 	gw_stop(gw);
 	backend_stop(be);
 }
@@ -740,7 +764,7 @@ static void run_report(const char *rule, struct text *out, double *reports)
 Test(policies, report_changes_nothing)
 {
 	static const char *const profiles[] = {"proxysg", "native"};
-	/* in each round, by line: b; a; a is a conflict that one of settles; a; a, q */
+	/* of the lines of proxysg, in each round: b; a; none; a; a, HTSIG_a, x, q */
 	e2e_need_gate();
 	for (int i = 0; i < 2; i++) {
 		struct text report = {0}, off = {0};
@@ -750,12 +774,11 @@ Test(policies, report_changes_nothing)
 		snprintf(rule, sizeof(rule),
 			 "[ { all: true, profile: %s, key: shop, mode: report } ]", profiles[i]);
 		run_report(rule, &report, &reports);
-		snprintf(rule, sizeof(rule),
-			 "[ { all: true, profile: %s, key: shop, mode: off } ]", profiles[i]);
+		snprintf(rule, sizeof(rule), "[ { all: true, profile: %s, key: shop, mode: off } ]",
+			 profiles[i]);
 		run_report(rule, &off, &none);
 		cr_expect_str_eq(report.p, off.p, "%s", profiles[i]);
-		cr_expect_eq(reports, i ? REPORTS_NATIVE : REPORTS_PROXYSG, "%s: %g reports",
-			     profiles[i], reports);
+		cr_expect_eq(reports, i ? 30 : 14, "%s: %g reports", profiles[i], reports);
 		cr_expect_eq(none, 0);
 	}
 }

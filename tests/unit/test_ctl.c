@@ -328,7 +328,15 @@ Test(ctl, what_is_wrong_is_said_and_nothing_done)
 		{"bans\n", "error: bans is not built yet\n"},
 		{"reload\n", "error: reload is not possible here\n"},
 		{"rotate {\"key\":\"shop\"}\n", "error: rotate is not built yet\n"},
-		{"revoke\n", "error: revoke is not built yet\n"},
+		{"revoke\n", "error: revoke KEY is not built yet; revoke --cookie NAME=VALUE is\n"},
+		{"revoke {\"cookie\":\"sid\"}\n", "error: a cookie is NAME=VALUE\n"},
+		{"revoke {\"cookie\":\"sid=1\"}\n", "error: there is nothing to revoke here\n"},
+		{"revoke {\"cookie\":\"\"}\n",
+		 "error: arguments are \"json\": true or false, \"limit\": 1..1000000; \"cookie\", "
+		 "\"site\" and \"for\" seconds, ten years at the most\n"},
+		{"revoke {\"cookie\":\"sid=1\",\"for\":0}\n",
+		 "error: arguments are \"json\": true or false, \"limit\": 1..1000000; \"cookie\", "
+		 "\"site\" and \"for\" seconds, ten years at the most\n"},
 		{"flush {\n", "error: what follows the command must be a JSON object\n"},
 		{"flush {\"limit\":1,\"limit\":2}\n",
 		 "error: what follows the command must be a JSON object\n"},
@@ -357,7 +365,7 @@ Test(ctl, what_is_wrong_is_said_and_nothing_done)
 Test(ctl, too_long_a_command)
 {
 	struct server s;
-	char line[6000];
+	char line[12000];
 
 	start(&s);
 	memset(line, 'x', sizeof(line));
@@ -482,7 +490,7 @@ Test(ctl, nul_byte_and_long_head)
 {
 	static const char nul[] = "GET / HTTP/1.1\r\nHost: x\r\nX: \0\r\n\r\n";
 	struct server s;
-	char head[8000];
+	char head[12000];
 
 	start(&s);
 	get_bytes(&s, nul, sizeof(nul) - 1);

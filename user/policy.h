@@ -24,6 +24,7 @@ struct ht_policy_site {
 	/* Which profiles' tokens stand where: bits 1 << enum ht_profile by rule and enum ht_form - 1 */
 	uint32_t accept[HT_RULES_MAX][HT_FORMS];
 	const struct ht_site_config *config;
+	bool only_reports; /* no rule enforces anything: nothing may change, or be refused */
 	size_t nbinds;
 	struct {
 		const struct ht_bind *binds;

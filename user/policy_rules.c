@@ -501,6 +501,9 @@ int ht_policy_compile(const struct ht_config *c, const struct ht_site_config *s,
 	if (wrong)
 		return wrong == no_memory ? -ENOMEM : -EINVAL;
 	ret->gate.nrules = ret->nrules;
+	ret->only_reports = ret->nrules;
+	for (size_t i = 0; i < ret->nrules; i++)
+		ret->only_reports &= ret->rules[i]->mode == HT_MODE_REPORT;
 	ret->gate.max_cookies = c->limits.covered_cookies;
 	if (!ret->nrules) /* all are off: nothing to look for */
 		ret->gate.nnames = ret->gate.npatterns = 0;

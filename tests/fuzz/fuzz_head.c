@@ -32,9 +32,10 @@ static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
 
 #define RULE(n) F5_RULE(n, HT_MODE_ENFORCE, .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1)
 
+static struct ht_rule_config rules[] = {RULE("sid"), RULE("ASP.NET_SessionId")};
+
 static void set_up(void)
 {
-	static struct ht_rule_config rules[] = {RULE("sid"), RULE("ASP.NET_SessionId")};
 	static struct ht_key_config keys[] = {{.name = "shop"}};
 	static struct ht_site_config s = {.rules = rules, .nrules = HT_ARRAY_SIZE(rules)};
 	static struct ht_config c = {

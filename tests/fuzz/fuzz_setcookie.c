@@ -6,7 +6,9 @@
  */
 #include <arpa/inet.h>
 
+#include "../rules.h"
 #include "policy.h"
+#include "token.h"
 
 #define ENSURE(cond)                                                                               \
 	do {                                                                                       \
@@ -25,16 +27,17 @@ static const struct ht_key key = {"shop", 1, 1, &secret};
 static const struct ht_keyring ring = {1, &key, 1};
 static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
 
-#define RULE(n, copy)                                                                              \
-	{                                                                                          \
-		.name = n, .sibling = n "_HMAC", .profile = HT_PROFILE_F5_IRULE, .key = "shop",    \
-		.binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1, .mode = HT_MODE_ENFORCE,     \
-		.copy_attributes = copy                                                            \
-	}
+#define BIND .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1
+
+static struct ht_cookie_name native[] = {{(char *)"n", true}, {(char *)"__Host-", true}};
+static struct ht_rule_config rules[] = {
+	F5_RULE("sid", HT_MODE_ENFORCE, BIND),
+	F5_RULE("s", HT_MODE_ENFORCE, BIND, .copy_attributes = true),
+	NATIVE_RULE(HT_COVERS_ONLY, native, 2, HT_MODE_ENFORCE, BIND),
+};
 
 static void set_up(void)
 {
-	static struct ht_rule_config rules[] = {RULE("sid", false), RULE("s", true)};
 	static struct ht_key_config keys[] = {{.name = "shop"}};
 	static struct ht_site_config s = {.rules = rules, .nrules = HT_ARRAY_SIZE(rules)};
 	static struct ht_config c = {
@@ -60,7 +63,7 @@ static void check_return(const struct ht_set_cookie *c, struct ht_str line)
 	static struct ht_head scratch;
 	static struct ht_judgement judgement;
 	static char head[2 * HT_HEAD_MAX];
-	const struct ht_policy_client client = {.bind = &binding};
+	const struct ht_policy_client client = {.bind = &binding, .time = {NOW_S, 1}};
 	const char *token = line.p + strlen("Set-Cookie: ");
 	const char *end = memchr(token, ';', line.len - strlen("Set-Cookie: "));
 	size_t len, was;
@@ -81,7 +84,7 @@ static void check_return(const struct ht_set_cookie *c, struct ht_str line)
 static void check_sign(struct ht_str field, const struct ht_set_cookie *c)
 {
 	static char line[HT_HEAD_MAX];
-	const struct ht_policy_client client = {.bind = &binding};
+	const struct ht_policy_client client = {.bind = &binding, .time = {NOW_S, 1}};
 	struct ht_push push;
 	size_t len = 0, rule = 0;
 	enum ht_sign_result r = ht_policy_sign(&site, &ring, &sip_keys, &client, c, line,
@@ -90,7 +93,7 @@ static void check_sign(struct ht_str field, const struct ht_set_cookie *c)
 	if (r != HT_SIGN_SIGNED && r != HT_SIGN_DELETED)
 		return;
 	ENSURE(len > 12 && len <= sizeof(line) && !memcmp(line, "Set-Cookie: ", 12));
-	ENSURE(rule < site.nrules && len <= 256 + field.len);
+	ENSURE(rule < site.nrules && len <= 256 + HT_TOKEN_TEXT_MAX + field.len);
 	for (size_t i = 0; i < len; i++)
 		ENSURE((uint8_t)line[i] >= ' ' || line[i] == '\t');
 	if (r == HT_SIGN_SIGNED) {

@@ -116,13 +116,25 @@ static void send_up(struct client *c, uint64_t size, uint64_t chunk)
 	free(buf);
 }
 
+/* The newest upload of that size that came whole; else what came last, to say so. */
+static struct breq *upload_of(struct backend *be, uint64_t size)
+{
+	for (int i = backend_count(be); i-- > 0;) {
+		struct breq *r = backend_req(be, i);
+
+		if (r->complete && r->body_len == size)
+			return r; /* another client's, cut short, may have come since */
+	}
+	return backend_last(be);
+}
+
 static void expect_up(struct client *c, struct backend *be, uint64_t size, uint64_t chunk)
 {
 	struct breq *r;
 
 	send_up(c, size, chunk);
 	cr_expect_eq(client_read(c)->status, 200);
-	r = backend_last(be);
+	r = upload_of(be, size);
 	cr_expect(r->complete && r->body_len == size && r->body_hash == pattern_hash_of(size),
 		  "%llu bytes in chunks of %llu: %llu came", (unsigned long long)size,
 		  (unsigned long long)chunk, (unsigned long long)r->body_len);

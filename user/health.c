@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <netdb.h>
+#include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <signal.h>
 #include <time.h>
@@ -420,6 +421,8 @@ static void *lookups_main(void *arg)
 			if (h->lookup[i].next_ms <= now_ms())
 				lookup_run(h, &h->lookup[i]);
 		}
+		/* nobody joins this thread: the library must hold nothing for it at exit */
+		OPENSSL_thread_stop();
 	} while (lookups_wait(h));
 	health_unref(h);
 	return NULL;

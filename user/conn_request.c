@@ -425,7 +425,7 @@ static void request_owe_expiry(struct ht_conn *c, size_t rule, struct ht_str coo
 	char sibling[512], line[1024];
 
 	if (!r->expire_stripped ||
-	    ht_policy_sibling(r, cookie, sibling, sizeof(sibling), &names[1].len))
+	    ht_policy_sibling(&r->siblings[0], cookie, sibling, sizeof(sibling), &names[1].len))
 		return;
 	names[1].p = sibling;
 	for (size_t i = HT_ARRAY_SIZE(names); i-- > 0;) {

@@ -70,13 +70,10 @@ static void say_bindings(struct work *w, const struct ht_rule_config *r)
 static void say_places(struct work *w, const struct ht_rule_config *r, struct ht_str name)
 {
 	for (size_t i = 0; i < r->nsiblings; i++) {
-		struct ht_rule_config place = *r;
 		char text[HT_HEAD_MAX];
 		size_t len;
 
-		place.sibling = r->siblings[i].text;
-		place.sibling_prefix = r->siblings[i].prefix;
-		if (!ht_policy_sibling(&place, name, text, sizeof(text), &len))
+		if (!ht_policy_sibling(&r->siblings[i], name, text, sizeof(text), &len))
 			say(w, "%s%.*s", i ? " or " : "", (int)len, text);
 	}
 }

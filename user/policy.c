@@ -182,12 +182,9 @@ static bool ht_is_token_of(const struct ht_judge *j, const struct ht_case *c, si
 	if (!j->site->accept[c->rule][form - 1])
 		return false;
 	for (size_t k = 0; k < r->nsiblings; k++) {
-		struct ht_rule_config place = *r;
 		size_t len;
 
-		place.sibling = r->siblings[k].text;
-		place.sibling_prefix = r->siblings[k].prefix;
-		if (!ht_policy_sibling(&place, c->name, text, sizeof(text), &len) &&
+		if (!ht_policy_sibling(&r->siblings[k], c->name, text, sizeof(text), &len) &&
 		    ht_str_eq((struct ht_str){text, len}, ht_occ_name(j, i)))
 			return true;
 	}

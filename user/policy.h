@@ -57,8 +57,8 @@ void ht_policy_set_time(struct ht_policy_site *s, const struct ht_policy_time *t
  */
 size_t ht_policy_covers(const struct ht_policy_site *s, struct ht_str name, bool *ret_token);
 
-/* The name of the cookie where this rule's token for `name` stands. -E2BIG. */
-int ht_policy_sibling(const struct ht_rule_config *r, struct ht_str name, char *ret, size_t cap,
+/* The name of the cookie where a token for `name` stands; a rule's own is siblings[0]. -E2BIG. */
+int ht_policy_sibling(const struct ht_sibling *sib, struct ht_str name, char *ret, size_t cap,
 		      size_t *ret_len);
 
 /* What happened to one covered cookie. The names are those of hardtack_verdicts_total. */

@@ -81,17 +81,17 @@ static bool ht_rule_takes(const struct ht_rule_config *r, struct ht_str name)
 	}
 }
 
-int ht_policy_sibling(const struct ht_rule_config *r, struct ht_str name, char *ret, size_t cap,
+int ht_policy_sibling(const struct ht_sibling *sib, struct ht_str name, char *ret, size_t cap,
 		      size_t *ret_len)
 {
 	size_t guard_len = 0;
 	int n;
 
-	if (!r->sibling_prefix) {
-		n = snprintf(ret, cap, "%s", r->sibling);
+	if (!sib->prefix) {
+		n = snprintf(ret, cap, "%s", sib->text);
 	} else {
 		ht_guard(name, &guard_len);
-		n = snprintf(ret, cap, "%.*s%s%.*s", (int)guard_len, name.p, r->sibling,
+		n = snprintf(ret, cap, "%.*s%s%.*s", (int)guard_len, name.p, sib->text,
 			     (int)(name.len - guard_len), name.p + guard_len);
 	}
 	if (n < 0 || (size_t)n >= cap)
@@ -235,21 +235,18 @@ static enum ht_form ht_place_add(struct ht_policy_site *p, size_t n, const struc
 {
 	const struct ht_rule_config *r = p->rules[n];
 	char text[2 * HT_NAME_MAX];
-	struct ht_rule_config place = *r;
 	struct ht_str name = HT_STR(r->name ? r->name : "");
 	size_t len;
 	int i;
 
-	place.sibling = sib->text;
-	place.sibling_prefix = sib->prefix;
 	if (!sib->prefix || (r->name && !(sib->accept >> HT_PROFILE_PROXYSG & 1) &&
-			     !ht_policy_sibling(&place, name, text, HT_NAME_MAX, &len))) {
+			     !ht_policy_sibling(sib, name, text, HT_NAME_MAX, &len))) {
 		/* the name is known: spelt out, it is found at once */
 		enum ht_form form = (*named)++;
 
 		if (form > HT_FORM_NAMED_2)
 			*ret_wrong = "a rule has two siblings with names of their own at the most";
-		else if (ht_policy_sibling(&place, name, text, sizeof(text), &len))
+		else if (ht_policy_sibling(sib, name, text, sizeof(text), &len))
 			*ret_wrong = "its sibling's name is too long";
 		else
 			*ret_wrong = ht_name_add(&p->gate, (struct ht_str){text, len}, n,

@@ -48,7 +48,7 @@ static void ht_line_begin_cookie(struct ht_line *l, const struct ht_rule_config 
 	size_t len;
 
 	ht_line_add(l, "Set-Cookie: ");
-	if (ht_policy_sibling(r, name, l->p + l->len, l->cap - l->len, &len))
+	if (ht_policy_sibling(&r->siblings[0], name, l->p + l->len, l->cap - l->len, &len))
 		l->full = true;
 	else
 		l->len += len;

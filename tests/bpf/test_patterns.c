@@ -76,7 +76,7 @@ static const char *pick(const char *const *list, size_t n)
 /* A token for the name as some profile would have it, and where it stands. */
 static size_t put_token(char *out, const char *name, const char *value, enum ht_profile profile)
 {
-	struct ht_rule_config place = {.sibling = (char *)"BCSIG_", .sibling_prefix = true};
+	struct ht_sibling place = {.text = (char *)"BCSIG_", .prefix = true};
 	struct ht_token_params p = {
 		.profile = profile,
 		.secret = rig.secret,
@@ -94,9 +94,9 @@ static size_t put_token(char *out, const char *name, const char *value, enum ht_
 
 	snprintf(suffixed, sizeof(suffixed), "%s_HMAC", name);
 	if (profile == HT_PROFILE_NATIVE)
-		place.sibling = (char *)"HTSIG_";
+		place.text = (char *)"HTSIG_";
 	if (profile == HT_PROFILE_F5_IRULE)
-		place = (struct ht_rule_config){.sibling = suffixed};
+		place = (struct ht_sibling){.text = suffixed};
 	cr_assert_eq(ht_policy_sibling(&place, p.name, sibling, sizeof(sibling), &n), 0);
 	if (ht_token_sign(&p, text, &len))
 		len = (size_t)sprintf(text, "nothing");

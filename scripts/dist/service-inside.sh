@@ -147,7 +147,8 @@ comes_back() {
 	local before
 	before=$(pid)
 	kill -KILL "$before"
-	wait_for eval "is ActiveState active && [ \$(pid) != $before ]" && shop / && is NRestarts 1
+	# by the count of restarts: right after the kill, systemd still calls the dead one active
+	wait_for is NRestarts 1 && wait_for is SubState running && [ "$(pid)" != "$before" ] && shop /
 }
 
 drains() {

@@ -66,7 +66,7 @@ struct found {
 struct other {
 	struct ht_str name, value;
 	bool in_value, complete;
-	bool confused; /* see end_field() */
+	bool confused, upgrade; /* see end_field() */
 	size_t nfields, ncookies;
 	struct found cookie[2048];
 	unsigned flags;
@@ -115,6 +115,9 @@ static void end_field(struct other *o)
 	/* it takes the beginning of such a name for the whole, and forgets F_CHUNKED */
 	if (o->name.len > 17 && !strncasecmp(o->name.p, "transfer-encoding", 17))
 		o->confused = true;
+	/* and a field without a value is none to F_UPGRADE */
+	if (o->name.len == 7 && !strncasecmp(o->name.p, "upgrade", 7))
+		o->upgrade = true;
 	if (o->name.len != 6 || strncasecmp(o->name.p, "cookie", 6))
 		return;
 	while (v.len) {
@@ -169,7 +172,7 @@ static bool other_accepts(const char *head, size_t len, struct other *o)
 	settings.on_headers_complete = on_complete;
 	http_parser_init(&parser, HTTP_REQUEST);
 	parser.data = o;
-	o->in_value = o->complete = o->confused = false;
+	o->in_value = o->complete = o->confused = o->upgrade = false;
 	o->nfields = o->ncookies = 0;
 	http_parser_execute(&parser, &settings, head, len);
 	return HTTP_PARSER_ERRNO(&parser) == HPE_OK;
@@ -184,7 +187,8 @@ static void compare(const struct ht_head *h, const struct other *o, const char *
 	if (h->flags & HT_HEAD_LENGTH)
 		ENSURE(h->length == o->length);
 	ENSURE(!!(h->flags & HT_HEAD_CONN_UPGRADE) == !!(o->flags & F_CONNECTION_UPGRADE));
-	ENSURE(!!(h->flags & HT_HEAD_UPGRADE) == !!(o->flags & F_UPGRADE));
+	ENSURE(!!(h->flags & HT_HEAD_UPGRADE) == o->upgrade);
+	ENSURE(o->upgrade || !(o->flags & F_UPGRADE));
 	ENSURE(h->lines == o->nfields + 1);
 	ENSURE(h->nocc == o->ncookies);
 	for (size_t i = 0; i < h->nocc; i++) {

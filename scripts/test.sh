@@ -58,7 +58,20 @@ run() {
 	printf '== %s: %d passed, %d failed, %d skipped, %d s\n' \
 		"$name" "$p" "$f" "$s" $((SECONDS - started))
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-	[ "$f" = 0 ] || failures+=("$name")
+	[ "$f" != 0 ] || return 0
+	failures+=("$name")
+	which_failed "$name" <"$work/out" >>"$work/failed"
+}
+
+# The failures of an output, each with what was said right before it: Criterion's own lines, or what
+# a script calls FAILED. They are shown again at the end, where one looks first.
+which_failed() {
+	awk -v part="$1" '
+	/^\[----\]/ { if (!/\[----\] *$/) said = said "    " substr($0, 8, 200) "\n"; next }
+	/^\[(FAIL|ERR )\]/ { printf "%s: %s\n%s", part, $0, said; said = "" }
+	/^(FAILED|failed:|not ok|lost:|SUMMARY:) / || /: failed; / { printf "%s: %s\n", part, $0; more = 2; next }
+	more-- > 0 { print "    " substr($0, 1, 200) }
+	' | head -n 60
 }
 
 # Criterion leaves skipped tests out of its summary and loses what a dying binary did not report, so
@@ -182,7 +195,10 @@ for part in "$@"; do
 done
 
 echo
-[ ${#failures[@]} = 0 ] || printf 'failed: %s\n' "${failures[@]}"
+if [ ${#failures[@]} != 0 ]; then
+	cat "$work/failed"
+	printf 'failed: %s\n' "${failures[@]}"
+fi
 status=0
 [ "$failed" = 0 ] || status=1
 if [ -n "${CI:-}" ] && [ "$skipped" != 0 ]; then

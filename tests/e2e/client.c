@@ -47,8 +47,6 @@ static int tcp_open(const struct client_options *o)
 	cr_assert(address(o->to ? o->to : "127.0.0.1", o->port, &to, &to_len));
 	fd = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	cr_assert_geq(fd, 0);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (o->rcvbuf)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &o->rcvbuf, sizeof(o->rcvbuf));
@@ -61,6 +59,8 @@ static int tcp_open(const struct client_options *o)
 		close(fd);
 		return -1;
 	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	return fd;
 }
 
@@ -103,7 +103,7 @@ static bool tls_open(struct client *c, const struct client_options *o)
 	}
 	if (o->session)
 		SSL_set_session(c->ssl, o->session);
-	return SSL_connect(c->ssl) == 1;
+	return e2e_again(SSL_connect(c->ssl)) == 1;
 }
 
 struct client *client_try(const struct client_options *o)
@@ -168,8 +168,8 @@ bool client_send(struct client *c, const void *p, size_t len)
 	const char *s = p;
 
 	while (len) {
-		ssize_t n = c->ssl ? SSL_write(c->ssl, s, len > 16384 ? 16384 : (int)len)
-				   : send(c->fd, s, len, MSG_NOSIGNAL);
+		ssize_t n = e2e_again(c->ssl ? SSL_write(c->ssl, s, len > 16384 ? 16384 : (int)len)
+					     : send(c->fd, s, len, MSG_NOSIGNAL));
 
 		if (n <= 0) {
 			c->error = true;
@@ -214,7 +214,7 @@ bool client_send_pattern(struct client *c, uint64_t len)
 
 static ssize_t receive(struct client *c, void *p, size_t len)
 {
-	ssize_t n = c->ssl ? SSL_read(c->ssl, p, (int)len) : recv(c->fd, p, len, 0);
+	ssize_t n = e2e_again(c->ssl ? SSL_read(c->ssl, p, (int)len) : recv(c->fd, p, len, 0));
 
 	if (n > 0)
 		return n;

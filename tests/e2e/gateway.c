@@ -277,6 +277,7 @@ static int gw_launch(struct gw *gw)
 		chmod(notify, 0666);
 	}
 	gw->draining = false;
+	run_note_start();
 	gw->pid = fork();
 	cr_assert_geq(gw->pid, 0);
 	if (!gw->pid)

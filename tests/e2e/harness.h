@@ -8,6 +8,7 @@
 #ifndef HT_E2E_HARNESS_H
 #define HT_E2E_HARNESS_H
 
+#include <errno.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -34,6 +35,7 @@ bool run_have_bpf(void);
 void run_make_certificates(void);    /* main() only */
 void run_sweep(void);		     /* main() only: what crashed tests left */
 void run_note_skip(const char *why); /* counted in the last line of the run */
+void run_note_start(void); /* of a daemon: each tries kTLS once, which the kernel counts */
 int64_t run_now_ms(void);
 void run_pause_ms(int ms); /* between two looks at a condition, never instead of one */
 
@@ -43,6 +45,20 @@ void run_pause_ms(int ms); /* between two looks at a condition, never instead of
 		run_note_skip(why);                                                                \
 		return;                                                                            \
 	} while (0)
+
+/*
+ * A call on a socket with a deadline ends with EINTR when the process is stopped and goes on (a
+ * debugger, a freezer): nothing has happened then, and it is made again.
+ */
+#define e2e_again(call)                                                                            \
+	({                                                                                         \
+		ssize_t again_;                                                                    \
+		do {                                                                               \
+			errno = 0;                                                                 \
+			again_ = (call);                                                           \
+		} while (again_ < 0 && errno == EINTR);                                            \
+		again_;                                                                            \
+	})
 
 /* First line of every test that starts a gateway: GATE=require without BPF is a skip. */
 #define e2e_need_gate()                                                                            \

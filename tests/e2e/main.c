@@ -26,18 +26,20 @@ ReportHook(POST_ALL)(struct criterion_global_stats *stats)
 	failed = stats->tests_failed;
 }
 
-static size_t skips_show(void)
+/* The lines of a file of the run's folder, each shown after `what` if that is one. */
+static size_t lines(const char *file, const char *what)
 {
 	char path[512], *line;
 	size_t n = 0, len;
 	char *text;
 
-	snprintf(path, sizeof(path), "%s/skipped", run_dir());
+	snprintf(path, sizeof(path), "%s/%s", run_dir(), file);
 	text = text_file(path, &len);
 	if (!text)
 		return 0;
 	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"), n++)
-		printf("skipped: %s\n", line);
+		if (what)
+			printf("%s: %s\n", what, line);
 	free(text);
 	return n;
 }
@@ -86,7 +88,8 @@ int main(int argc, char **argv)
 		criterion_run_all_tests(tests);
 	criterion_finalize(tests);
 
-	skipped = skips_show();
+	skipped = lines("skipped", "skipped");
+	printf("starts: %zu\n", lines("starts", NULL));
 	run_sweep();
 	/* A skipped test returns early, which Criterion takes for a pass, or fails in CI. */
 	if (!getenv("CI"))

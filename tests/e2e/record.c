@@ -212,7 +212,7 @@ bool rec_send_raw(struct rec *r, const void *data, size_t len)
 	const char *p = data;
 
 	while (len) {
-		ssize_t n = send(r->fd, p, len, MSG_NOSIGNAL);
+		ssize_t n = e2e_again(send(r->fd, p, len, MSG_NOSIGNAL));
 
 		if (n <= 0)
 			return false;
@@ -261,7 +261,7 @@ static bool more(struct rec *r)
 
 	if (r->fin || r->reset)
 		return false;
-	n = recv(r->fd, buf, sizeof(buf), 0);
+	n = e2e_again(recv(r->fd, buf, sizeof(buf), 0));
 	if (n > 0)
 		BIO_write(r->in, buf, (int)n);
 	else if (!n)

@@ -134,19 +134,33 @@ bool run_gate_on(void)
 	return (!gate || strcmp(gate, "off")) && run_have_bpf();
 }
 
-void run_note_skip(const char *why)
+/* Adds to what main() finds at the end; tests are processes of their own, several at once. */
+static void note(const char *file, const char *line)
 {
-	char path[512], line[512];
-	int fd, len;
+	char path[512];
+	ssize_t len = (ssize_t)strlen(line);
+	int fd;
 
-	snprintf(path, sizeof(path), "%s/skipped", run_dir());
-	len = snprintf(line, sizeof(line), "%s: %s\n", run_test_name(), why);
+	snprintf(path, sizeof(path), "%s/%s", run_dir(), file);
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0 || write(fd, line, (size_t)len) != len)
-		cr_assert_fail("a skip can't be noted");
+		cr_assert_fail("%s can't be written: %s", path, strerror(errno));
 	close(fd);
+}
+
+void run_note_skip(const char *why)
+{
+	char line[512];
+
+	snprintf(line, sizeof(line), "%s: %s\n", run_test_name(), why);
+	note("skipped", line);
 	if (getenv("CI"))
 		cr_assert_fail("skipped in CI: %s", why);
+}
+
+void run_note_start(void)
+{
+	note("starts", "1\n");
 }
 
 static int sweep_one(const char *path, const struct stat *st, int type, struct FTW *ftw)

@@ -31,7 +31,8 @@ spent() { awk -v n="$1" '$1 == "cpu" { print int($n / 100) }' /proc/stat; }
 # said FILE PATTERN: what a line of that part's output says.
 said() { sed -n "s/^$2.*/\\1/p" "/tmp/out.$1" 2>/dev/null | head -n 1; }
 
-# kTLS as the kernel counts it: connections whose transmit, whose receive side it took over.
+# kTLS as the kernel counts it: connections whose transmit, whose receive side it took over. Each
+# start of a daemon tries it once, both ways.
 tls_stat() { awk -v name="$1" '$1 == name { n = $2 } END { print n + 0 }' /proc/net/tls_stat; }
 
 # Criterion loses what a dying binary did not report: its plan is the truth.
@@ -48,7 +49,7 @@ tap_counts() {
 
 # part NAME OPENSSL TLS GATE PROGRAM ARGUMENT...
 part() {
-	local name=$1 openssl=$2 tls=$3 gate=$4 started user system tx rx status line p f s
+	local name=$1 openssl=$2 tls=$3 gate=$4 started user system tx rx status line p f s starts
 	shift 4
 	echo "guest: part $name, OpenSSL $openssl, TLS $tls, gate $gate"
 	started=$(now) user=$(spent 2) system=$(spent 4)
@@ -68,6 +69,8 @@ part() {
 	p=${line%% passed*} f=${line#*, } s=${line##*, }
 	f=${f%% *} s=${s%% *}
 	[ "$status" = 0 ] || [ "$f" != 0 ] || f=1
+	starts=$(said "$name" 'starts: \([0-9]*\)')
+	tx=$((tx + ${starts:-0})) rx=$((rx + ${starts:-0}))
 	report "{\"part\":\"$name\",\"openssl\":\"$openssl\",\"tls\":\"$tls\",\"gate\":\"$gate\",\
 \"passed\":$p,\"failed\":$f,\"skipped\":$s,\"status\":$status,\
 \"tx\":$(($(tls_stat TlsTxSw) - tx)),\"rx\":$(($(tls_stat TlsRxSw) - rx)),\

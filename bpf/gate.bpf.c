@@ -369,6 +369,8 @@ static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_s
 	rule = &r->pol->rule[index];
 	r->slot->rule[i & (HT_MEMOS - 1)] = index;
 	t = choose_token(seen, rule, &choice);
+	/* a session id has none beside it: it is its own */
+	t |= seen->value & -(ht_is_zero(t) & (rule->flags / HT_RULE_SELF & 1));
 	if (seen->twice & (1 | rule->forms << 1)) {
 		found = FOUND_NOTHING;
 	} else if (!t || !st->head.occ[v].val_len) {

@@ -227,6 +227,7 @@ struct ht_rule {
 };
 #define HT_RULE_MISSING_CUTS 1 /* a cookie without its sibling is cut without asking the daemon */
 #define HT_RULE_REPORT 2       /* judge, count, change nothing */
+#define HT_RULE_SELF 4	       /* a cookie without a token is its own: its value is pushed as one */
 
 /* Map `policy` (ARRAY), one per site. Names are found by a hash of HT_BUCKETS chains. */
 #define HT_BUCKETS 64

@@ -52,9 +52,10 @@ user_except() {
 
 # shellcheck disable=SC2046 # file names without blanks, here and below
 libbpf_in_offload() {
-	includes 'bpf/.*|.*\.skel\.h' 'only offload.c talks to BPF (and log.c hooks its messages)' \
-		$(user_except offload.c log.c)
-	includes '.*\.skel\.h' 'only offload.c loads programs' user/log.c
+	includes 'bpf/.*|.*\.skel\.h' \
+		'only offload.c and guard_xdp.c talk to BPF (and log.c hooks its messages)' \
+		$(user_except offload.c guard_xdp.c log.c)
+	includes '.*\.skel\.h' 'only offload.c and guard_xdp.c load programs' user/log.c
 }
 
 # shellcheck disable=SC2046
@@ -73,12 +74,17 @@ maxminddb_in_geoip() {
 	includes 'maxminddb\.h' 'only geoip.c looks up countries' $(user_except geoip.c)
 }
 
+# shellcheck disable=SC2046
+memcached_in_fleet() {
+	includes 'libmemcached.*' 'only fleet.c asks memcached' $(user_except fleet.c)
+}
+
 # What each layer must not include from above itself: the list of README.md, but that stats counts
 # what policy and offload have names for.
 layers() {
 	local -A level=([util]=1 [log]=1 [creds]=1 [mac]=1
 		[policy]=2 [token]=2 [binding]=2 [http]=2 [chunked]=2 [setcookie]=2 [balance]=2 [proxy]=2 [ticket]=2
-		[config]=3 [geoip]=3 [keyring]=3 [stats]=3 [tls]=3 [upstream]=3 [health]=3 [offload]=3 [buf]=3 [splice]=3 [loop]=3 [stats]=3
+		[config]=3 [ring]=3 [fleet]=3 [geoip]=3 [keyring]=3 [stats]=3 [tls]=3 [upstream]=3 [health]=3 [offload]=3 [guard]=3 [score]=2 [buf]=3 [splice]=3 [loop]=3 [stats]=3
 		[revoked]=2 [explain]=3 [keep]=3 [gateway]=4 [conn]=4 [h1]=4 [h2]=4
 		[worker]=5 [ctl]=5 [main]=6 [hardtackctl]=6)
 	# Headers whose structs the lower layers take as input.
@@ -104,7 +110,7 @@ layers() {
 
 pure_modules() {
 	local f files=()
-	for f in user/{policy,revoked,token,mac,binding,http,chunked,setcookie,proxy}{,_*}.[ch]; do
+	for f in user/{policy,revoked,score,token,mac,binding,http,chunked,setcookie,proxy}{,_*}.[ch]; do
 		[ ! -e "$f" ] || files+=("$f")
 	done
 	includes '(log|stats|offload|upstream|tls|conn|worker|ctl)\.h' 'a pure module' "${files[@]}"
@@ -115,9 +121,9 @@ pure_modules() {
 }
 
 bpf_includes() {
-	includes '.*' 'bpf/ may include abi.h, head.h, its own .bpf.h and the system' bpf/*.[ch] |
+	includes '.*' 'bpf/ may include abi.h, guard_abi.h, head.h, its own .bpf.h and the system' bpf/*.[ch] |
 		grep -E 'include[[:space:]]*"' |
-		grep -vE 'include[[:space:]]*"(abi\.h|head\.h|[a-z]+\.bpf\.h|\.\./tests/bpf/weak\.h)"'
+		grep -vE 'include[[:space:]]*"(abi\.h|guard_abi\.h|head\.h|[a-z]+\.bpf\.h|\.\./tests/bpf/weak\.h)"'
 	includes '.*' 'include/ may include itself and <linux/...>' include/*.h |
 		grep -vE 'include[[:space:]]*("(abi|head)\.h"|<(linux/[a-z_]+|stdbool|stddef|stdint|bpf/bpf_helpers|string)\.h>)'
 }
@@ -254,10 +260,11 @@ unit_file() {
 	rm -rf "$dir"
 }
 
-rule 'libbpf and the skeletons only in offload.c' libbpf_in_offload
+rule 'libbpf and the skeletons only in offload.c and guard_xdp.c' libbpf_in_offload
 rule '<openssl/ssl.h> only in tls.c and tls_peer.c' openssl_in_tls
 rule '<nghttp2/...> only in h2.c' nghttp2_in_h2
 rule '<maxminddb.h> only in geoip.c' maxminddb_in_geoip
+rule '<libmemcached/...> only in fleet.c' memcached_in_fleet
 rule 'modules include downwards only' layers
 rule 'pure modules have no sockets, clock or log' pure_modules
 rule 'bpf/ and include/ include nothing of the daemon' bpf_includes

@@ -150,14 +150,14 @@ e2e() {
 	rm -rf "$record"
 	mkdir -p "$record/require" "$record/off"
 	HT_GATE=require HARDTACKD=$O/hardtackd HT_RECORD=$record/require \
-		run 'e2e, gate required' 600 "$O/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
+		run 'e2e, gate required' 900 "$O/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
 	HT_GATE=off HARDTACKD=$O/hardtackd HT_RECORD=$record/off \
-		run 'e2e, gate off' 600 "$O/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
+		run 'e2e, gate off' 900 "$O/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
 	run 'e2e, same bytes at the backends' 60 \
 		tests/e2e/compare.sh "$record/require" "$record/off"
 	if sanitized e2e; then
 		HT_GATE=auto HARDTACKD=$O/san/hardtackd \
-			run 'e2e, sanitized' 600 "$O/san/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
+			run 'e2e, sanitized' 900 "$O/san/tests/e2e" ${FILTER:+--filter "*$FILTER*"}
 	fi
 }
 

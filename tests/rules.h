@@ -31,4 +31,14 @@
 #define NATIVE_RULE(c, list, n, m, ...)                                                            \
 	PREFIX_RULE(c, list, n, HT_PROFILE_NATIVE, "HTSIG_", m, __VA_ARGS__)
 
+/* Profile session-id for one cookie: the value is its own token. */
+#define SESSION_RULE(n, m, ...)                                                                    \
+	{                                                                                          \
+		.covers = HT_COVERS_NAME, .name = n, .label = n,                                   \
+		.names = (struct ht_cookie_name[]){{n, false}}, .nnames = 1,                       \
+		.profile = HT_PROFILE_SESSION_ID, .accept = 1U << HT_PROFILE_SESSION_ID,           \
+		.key = "k", .reissue = REISSUE, .mode = m, .session_s = 172800,                    \
+		.copy_attributes = true, __VA_ARGS__                                               \
+	}
+
 #endif

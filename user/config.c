@@ -28,56 +28,6 @@ struct owned {
 #define HOUR (3600ull * SEC)
 #define DAY (24 * HOUR)
 
-/* ---- keys ---- */
-
-static const struct ht_yaml_field key_fields[] = {
-	HT_FIELD(
-		"name", ht_yaml_string, struct ht_key_config, name,
-		.missing = "this key has no name; write name: WORD and refer to it with key: WORD"),
-	HT_UNBUILT("memcached", "write file: PATH"),
-	HT_UNBUILT("rotate-every", NULL),
-	HT_UNBUILT("lifetime", NULL),
-	HT_FIELD("file", ht_yaml_path, struct ht_key_config, file,
-		 .missing = "this key has no file; write file: PATH of the file whose bytes are "
-			    "the key"),
-	{0},
-};
-
-const struct ht_key_config *ht_config_key(const struct ht_config *c, const char *name)
-{
-	for (size_t i = 0; i < c->nkeys; i++)
-		if (!strcmp(c->keys[i].name, name))
-			return &c->keys[i];
-	return NULL;
-}
-
-static int parse_key(struct ht_yaml *y, const yaml_node_t *n, void *to)
-{
-	const struct ht_config *c = y->root;
-	struct ht_key_config *key = to;
-	const struct ht_key_config *other;
-	int r = ht_yaml_map(y, n, "a key", key_fields, key);
-
-	if (r)
-		return r;
-	other = ht_config_key(c, key->name);
-	if (other)
-		return ht_yaml_fail(y, ht_yaml_value(y, n, "name"),
-				    "two keys are named '%.64s' (the "
-				    "first in line %u); give each its own name",
-				    key->name, other->line);
-	ht_yaml_place(ht_yaml_value(y, n, "file"), &key->line, &key->col);
-	return 0;
-}
-
-HT_PARSER(parse_keys)
-{
-	struct ht_config *c = to;
-
-	return ht_yaml_structs(y, n, f->name, HT_KEYS_MAX, sizeof(*c->keys), parse_key, &c->keys,
-			       &c->nkeys);
-}
-
 /* ---- listeners ---- */
 
 HT_PARSER(parse_address)
@@ -452,49 +402,12 @@ HT_PARSER(parse_user)
 	return ht_yaml_text(y, n, f->name, &c->user);
 }
 
-/* The guard isn't built. A file that switches it off is right as it stands, if it can be read. */
-struct guard {
-	char *interface;
-	uint64_t forged, per, ban;
-};
-
-HT_PARSER(parse_allow)
-{
-	struct ht_yaml_list list;
-	int r = ht_yaml_items(y, n, f->name, SIZE_MAX, true, &list);
-	char *s;
-
-	(void)to;
-	for (size_t i = 0; !r && i < list.n; i++)
-		r = ht_yaml_text(y, list.item[i], f->name, &s);
-	return r;
-}
-
-static const struct ht_yaml_field guard_fields[] = {
-	HT_WHOLE("mode", ht_yaml_only_word,
-		 HT_WORDS({"off", 0, 0}, {"report", 1, 1}, {"drop", 2, 1})),
-	HT_FIELD("interface", ht_yaml_string, struct guard, interface),
-	HT_WHOLE("allow", parse_allow),
-	HT_FIELD("forged", ht_yaml_u64, struct guard, forged, HT_RANGE(1, UINT32_MAX)),
-	HT_FIELD("per", ht_yaml_msec, struct guard, per, HT_RANGE(SEC, 365 * DAY)),
-	HT_FIELD("ban", ht_yaml_msec, struct guard, ban, HT_RANGE(SEC, 365 * DAY)),
-	{0},
-};
-
-HT_PARSER(parse_guard)
-{
-	struct guard unused;
-
-	(void)to;
-	return ht_yaml_map(y, n, f->name, guard_fields, &unused);
-}
-
 #define TRISTATE HT_WORDS({"auto", HT_AUTO, 0}, {"require", HT_REQUIRE, 0}, {"off", HT_OFF, 0})
 
 /* In the order in which they depend on each other: sites refer to keys, listeners and geoip, listeners
  * to trusted proxies. */
 static const struct ht_yaml_field config_fields[] = {
-	HT_WHOLE("keys", parse_keys),
+	HT_WHOLE("keys", ht_config_parse_keys),
 	HT_WHOLE("trusted-proxies", parse_trusted_proxies),
 	HT_WHOLE("listeners", parse_listeners,
 		 .missing =
@@ -510,7 +423,7 @@ static const struct ht_yaml_field config_fields[] = {
 	HT_WHOLE("tokens", parse_tokens),
 	HT_WHOLE("bpf", parse_bpf),
 	HT_FIELD("workers", parse_workers, struct ht_config, workers, HT_RANGE(1, 1024)),
-	HT_WHOLE("guard", parse_guard),
+	HT_WHOLE("guard", ht_config_parse_guard),
 	HT_WHOLE("access-log", parse_access_log),
 	HT_FIELD("control", parse_control, struct ht_config, control),
 	HT_WHOLE("admin", parse_admin),
@@ -534,6 +447,7 @@ static void set_defaults(struct ht_config *c)
 	c->tokens.flush_every_s = 86400;
 	c->gate = HT_AUTO;
 	c->ktls = HT_AUTO;
+	ht_config_guard_defaults(&c->guard);
 	c->bpf_pin = (char *)"/sys/fs/bpf/hardtack";
 	c->access_log.format = HT_LOG_JSON;
 	c->access_log.to = (char *)"stderr";

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "guard_abi.h"
 #include "proxy.h"
 #include "util.h"
 
@@ -71,6 +72,7 @@ struct ht_bind {
 #define HT_LISTENERS_MAX 32    /* as many as the metrics have labels for */
 #define HT_UPSTREAMS_MAX 64    /* of a site, the addresses of names counted one by one */
 #define HT_SITES_MAX 4096      /* each takes a ht_policy in the kernel's map */
+#define HT_GUARD_INTERFACES_MAX 8
 
 struct ht_addr {
 	union {
@@ -150,8 +152,11 @@ struct ht_rule_config {
 	enum ht_algorithm algorithm; /* proxysg, as the three below */
 	enum ht_encoding encoding;
 	bool name_in_mac;
-	char *separator;      /* may be "" */
-	uint64_t lifetime_s;  /* native: of the token of a cookie without an end of its own */
+	char *separator;     /* may be "" */
+	uint64_t lifetime_s; /* native: of the token of a cookie without an end of its own */
+	uint64_t session_s;  /* session-id: of an id, from the time that it says */
+	char **issue;	     /* session-id: paths where one is issued; none = all of them */
+	size_t nissue;
 	bool expire_stripped; /* what was stripped is deleted at the client, too */
 	unsigned line, col;
 };
@@ -193,10 +198,36 @@ struct ht_site_config {
 	unsigned line, col;
 };
 
+/* Exactly one of the first two; `servers` beside a directory. */
 struct ht_key_config {
 	char *name;
-	char *file;	    /* path */
-	unsigned line, col; /* of the file's name */
+	char *file;	    /* path, or NULL */
+	unsigned line, col; /* of where its secrets come from */
+	char *directory;    /* path of the secrets that we make or keep, or NULL */
+	char **servers;	    /* of memcached, "HOST:PORT", in the order in which they are asked */
+	size_t nservers;
+	char *prefix;		 /* of what is kept there, "" usually */
+	uint64_t rotate_every_s; /* 0 = not by itself */
+	uint64_t lifetime_s;	 /* of a secret that signs no more; 0 = gone at once (file) */
+	uint64_t poll_every_ms;
+};
+#define HT_STATE_DIR "/var/lib/hardtack" /* where keys without a place of their own have it */
+#define HT_KEY_SERVERS_MAX 8
+#define HT_KEY_LIVE_MAX                                                                            \
+	12 /* secrets of a key at a time, by its lifetime and how often it rotates */
+
+/* Who keeps sending forged cookies, and what becomes of him. */
+struct ht_guard_config {
+	enum ht_guard_mode mode; /* default: off without a guard, else report */
+	char **interfaces;	 /* where the kernel drops; may be none */
+	size_t ninterfaces;
+	unsigned line, col;	 /* of them */
+	struct ht_prefix *allow; /* never scored, never dropped; nor are trusted proxies */
+	size_t nallow;
+	uint32_t forged; /* different ones within `per`; at most HT_SCORE_FORGED_MAX */
+	uint64_t per_ms, ban_ms;
+	uint32_t max;		   /* bans at a time, approximate (LRU) */
+	uint32_t v4_bits, v6_bits; /* prefix of an address that is one source */
 };
 
 struct ht_config {
@@ -224,6 +255,7 @@ struct ht_config {
 		uint64_t flush_every_s; /* 0 = never */
 	} tokens;
 	enum ht_tristate gate, ktls;
+	struct ht_guard_config guard;
 	char *bpf_pin;	  /* directory */
 	char *bpf_cgroup; /* directory, or NULL = auto */
 	unsigned workers; /* 0 = auto: one per CPU */
@@ -287,5 +319,8 @@ const struct ht_site_config *ht_config_site(const struct ht_config *c, struct ht
  * anything unusual in it a path never is.
  */
 bool ht_config_exempts(const struct ht_site_config *s, struct ht_str path);
+
+/* Does a rule of profile session-id issue ids on this path? It is compared as it stands. */
+bool ht_config_issues(const struct ht_rule_config *r, struct ht_str path);
 
 #endif

@@ -6,6 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -20,6 +21,7 @@
 #include "creds.h"
 #include "geoip.h"
 #include "keyring.h"
+#include "ring_dir.h"
 
 #define PEM_MAX (1 << 20) /* bytes of a certificate, key or CA file */
 
@@ -226,6 +228,21 @@ static int check_listeners(const struct ht_config *c, struct ht_diag *diag)
 
 /* ---- keys, names and the user ---- */
 
+/* One that is not there yet is made when it is needed; by whom it may be read is seen then. */
+static int check_directory(const struct ht_config *c, const struct ht_key_config *key,
+			   struct ht_diag *diag)
+{
+	struct ht_ring *ring = ht_ring_new();
+	struct ht_diag why;
+	int r = ring ? ht_ring_dir_load(key->directory, ring, &why) : 0;
+
+	ht_ring_free(ring);
+	if (!r || r == -ENOENT || r == -EACCES)
+		return 0;
+	return fail(diag, c, key->line, key->col, "key directory %.200s: %.250s", why.file,
+		    why.text);
+}
+
 static int check_keys(const struct ht_config *c, struct ht_diag *diag)
 {
 	struct ht_diag why;
@@ -233,7 +250,15 @@ static int check_keys(const struct ht_config *c, struct ht_diag *diag)
 	for (size_t i = 0; i < c->nkeys; i++) {
 		uint8_t *bytes;
 		size_t len;
-		int r = ht_secret_read(c->keys[i].file, &bytes, &len, &why);
+		int r;
+
+		if (c->keys[i].directory) {
+			r = check_directory(c, &c->keys[i], diag);
+			if (r)
+				return r;
+			continue;
+		}
+		r = ht_secret_read(c->keys[i].file, &bytes, &len, &why);
 
 		if (r)
 			return fail(diag, c, c->keys[i].line, c->keys[i].col, "key file %.200s: %s",
@@ -300,6 +325,20 @@ static int check_geoip(const struct ht_config *c, struct ht_diag *diag)
 	return 0;
 }
 
+static int check_guard(const struct ht_config *c, struct ht_diag *diag)
+{
+	const struct ht_guard_config *g = &c->guard;
+
+	for (size_t i = 0; g->mode && i < g->ninterfaces; i++) {
+		if (!if_nametoindex(g->interfaces[i]))
+			return fail(diag, c, g->line, g->col,
+				    "there is no network interface '%.32s'; write a name that "
+				    "`ip link` shows",
+				    g->interfaces[i]);
+	}
+	return 0;
+}
+
 int ht_config_check_machine(struct ht_config *c, struct ht_diag *diag)
 {
 	int r = check_listeners(c, diag);
@@ -308,6 +347,8 @@ int ht_config_check_machine(struct ht_config *c, struct ht_diag *diag)
 		r = check_keys(c, diag);
 	if (!r)
 		r = check_geoip(c, diag);
+	if (!r)
+		r = check_guard(c, diag);
 	if (!r)
 		r = check_user(c, diag);
 	return r ? r : resolve_upstreams(c, diag);
@@ -466,7 +507,12 @@ static void warn_site(const struct warner *w, const struct ht_site_config *s)
 /* What its tokens are worth less for. */
 static void warn_rule(const struct warner *w, const struct ht_rule_config *rule)
 {
-	if (!rule->nbinds)
+	if (rule->profile == HT_PROFILE_SESSION_ID)
+		warn(w, rule->line, rule->col,
+		     "the ids of this rule (%s) are bound to nothing, for which their format has "
+		     "no place: one that is stolen is as good as the owner's",
+		     rule->label);
+	else if (!rule->nbinds)
 		warn(w, rule->line, rule->col,
 		     "the tokens of this rule (%s) are bound to nothing: a cookie that is stolen, "
 		     "or "

@@ -14,7 +14,8 @@
 
 #define SEPARATOR_MAX 8 /* bytes */
 #define DAY_S 86400
-#define PROFILES "native, f5-irule or proxysg"
+#define SESSION_S (2 * DAY_S) /* the seed's */
+#define PROFILES "native, f5-irule, proxysg or session-id"
 
 static bool accepts(const struct ht_rule_config *rule, enum ht_profile profile)
 {
@@ -217,6 +218,8 @@ HT_PARSER(parse_rule_key)
 	key = ht_config_key(c, rule->key);
 	if (key) {
 		rule->key_index = key - c->keys;
+		if (key->lifetime_s)
+			rule->session_s = key->lifetime_s;
 		return 0;
 	}
 	for (size_t i = 0; i < c->nkeys; i++)
@@ -589,9 +592,32 @@ HT_PARSER(parse_separator)
 HT_PARSER(parse_lifetime)
 {
 	struct ht_rule_config *rule = to;
-	int r = belongs_to(y, f, n, rule, HT_PROFILE_NATIVE);
+	if (rule->profile == HT_PROFILE_SESSION_ID)
+		return ht_yaml_sec(y, f, n, &rule->session_s);
+	if (accepts(rule, HT_PROFILE_NATIVE))
+		return ht_yaml_sec(y, f, n, &rule->lifetime_s);
+	return ht_yaml_fail(y, n,
+			    "'lifetime' belongs to profiles native and session-id, and the rule "
+			    "has profile %s; leave it out",
+			    ht_profile_name(rule->profile));
+}
 
-	return r ? r : ht_yaml_sec(y, f, n, &rule->lifetime_s);
+static int parse_issue_path(struct ht_yaml *y, const yaml_node_t *n, void *to)
+{
+	return ht_config_parse_path(y, n, "issue", to);
+}
+
+HT_PARSER(parse_issue)
+{
+	struct ht_rule_config *rule = to;
+
+	if (rule->profile != HT_PROFILE_SESSION_ID)
+		return ht_yaml_fail(y, n,
+				    "'issue' belongs to profile session-id, and the rule has "
+				    "profile %s; leave it out",
+				    ht_profile_name(rule->profile));
+	return ht_yaml_structs(y, n, f->name, HT_PATHS_MAX, sizeof(*rule->issue), parse_issue_path,
+			       &rule->issue, &rule->nissue);
 }
 
 HT_PARSER(parse_expire)
@@ -632,6 +658,7 @@ static const struct ht_yaml_field rule_fields[] = {
 		 HT_WORDS({"true", true, 0}, {"false", false, 0})),
 	HT_WHOLE("separator", parse_separator),
 	HT_WHOLE("lifetime", parse_lifetime, HT_RANGE(1000, 3650ull * DAY_S * 1000)),
+	HT_WHOLE("issue", parse_issue),
 	HT_WHOLE("expire-stripped", parse_expire, HT_WORDS({"false", false, 0}, {"true", true, 0})),
 	{0},
 };
@@ -687,6 +714,35 @@ static int check_proxysg(struct ht_yaml *y, const yaml_node_t *n, const struct h
 	return 0;
 }
 
+/* An id is issued here, as one cookie's whole value, and has room for nothing else. */
+static int check_session_id(struct ht_yaml *y, const yaml_node_t *n,
+			    const struct ht_rule_config *rule)
+{
+	bool own = rule->profile == HT_PROFILE_SESSION_ID;
+
+	if (!accepts(rule, HT_PROFILE_SESSION_ID))
+		return 0;
+	if (!rule->name)
+		return ht_yaml_fail(y, ht_yaml_value(y, n, own ? "profile" : "accept"),
+				    "a session-id is one cookie, and this rule is for '%.64s'; "
+				    "write name: COOKIE",
+				    rule->label);
+	if (own && rule->accept != 1u << HT_PROFILE_SESSION_ID)
+		return ht_yaml_fail(y, ht_yaml_value(y, n, "accept"),
+				    "what another profile signed can't become a session-id, which "
+				    "is issued here; leave accept out, or write enforce-after: "
+				    "DATE to let other cookies through until then");
+	if (own && rule->nbinds)
+		return ht_yaml_fail(y, ht_yaml_value(y, n, "bind"),
+				    "a session-id has no place for a binding; leave bind out, or "
+				    "let the application set the cookie and write profile: native");
+	if (own && rule->sibling)
+		return ht_yaml_fail(y, ht_yaml_value(y, n, "sibling"),
+				    "a session-id is its own token and has no sibling; leave it "
+				    "out");
+	return 0;
+}
+
 /* ---- siblings ---- */
 
 static const struct {
@@ -730,6 +786,8 @@ static int add_siblings(struct ht_yaml *y, struct ht_rule_config *rule)
 	_Static_assert(HT_ARRAY_SIZE(default_siblings) == HT_SIBLINGS_PER_RULE,
 		       "one for each profile that has siblings");
 
+	if (rule->profile == HT_PROFILE_SESSION_ID)
+		return 0;
 	if (!rule->sibling) {
 		rule->sibling = default_sibling(y, rule, rule->profile);
 		rule->sibling_prefix = default_siblings[rule->profile].prefix;
@@ -813,6 +871,7 @@ int ht_config_parse_rule(struct ht_yaml *y, const yaml_node_t *n, void *to)
 	rule->name_in_mac = true;
 	rule->separator = bar;
 	rule->lifetime_s = DAY_S;
+	rule->session_s = SESSION_S;
 	ht_yaml_place(n, &rule->line, &rule->col);
 	r = ht_yaml_map(y, n, "a cookie rule", rule_fields, rule);
 	if (!r && !rule->label)
@@ -825,6 +884,8 @@ int ht_config_parse_rule(struct ht_yaml *y, const yaml_node_t *n, void *to)
 		r = check_f5_irule(y, n, rule);
 	if (!r)
 		r = check_proxysg(y, n, rule);
+	if (!r)
+		r = check_session_id(y, n, rule);
 	if (!r)
 		r = add_siblings(y, rule);
 	if (!rule->copy_attributes)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the configuration's schema share: config.c (the file, listeners, keys),
+ * What the files of the configuration's schema share: config.c (the file, listeners), config_key.c,
  * config_site.c (sites), config_rule.c and config_rules.c (a cookie rule, and those of a site),
- * config_addr.c (addresses) and config_machine.c.
+ * config_addr.c (addresses), config_guard.c and config_machine.c.
  * Nobody else includes it.
  */
 #ifndef HT_CONFIG_SCHEMA_H
@@ -31,6 +31,10 @@ const struct ht_key_config *ht_config_key(const struct ht_config *c, const char 
 
 bool ht_config_asks_for_certs(const struct ht_listener_config *l);
 
+/* The parser of `keys`, into the struct ht_config at `to`; nothing comes before it. */
+int ht_config_parse_keys(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
+			 void *to);
+
 /* The parser of `sites`, into the struct ht_config at `to`; keys and listeners come first. */
 int ht_config_parse_sites(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
 			  void *to);
@@ -41,6 +45,15 @@ int ht_config_parse_rule(struct ht_yaml *y, const yaml_node_t *n, void *to);
 /* The parser of a site's `cookies`, into the struct ht_site_config at `to`. */
 int ht_config_parse_rules(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
 			  void *to);
+
+/* A path or, with a trailing '*', how paths begin. `what` it is a path of. */
+int ht_config_parse_path(struct ht_yaml *y, const yaml_node_t *n, const char *what, char **ret);
+#define HT_PATHS_MAX 256 /* of a list */
+
+/* The parser of `guard`, into the struct ht_config at `to`, and what holds without one. */
+int ht_config_parse_guard(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
+			  void *to);
+void ht_config_guard_defaults(struct ht_guard_config *g);
 
 /* A cookie's name, checked. */
 int ht_rule_cookie_name(struct ht_yaml *y, const yaml_node_t *n, const char *what, char **ret);

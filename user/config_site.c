@@ -11,7 +11,6 @@
 #include "config_schema.h"
 
 #define HOSTS_MAX 1024 /* of a site */
-#define EXEMPT_MAX 256 /* paths of a site */
 
 /* ---- hosts ---- */
 
@@ -278,25 +277,36 @@ static bool is_plain_path(struct ht_str p)
 	return true;
 }
 
+int ht_config_parse_path(struct ht_yaml *y, const yaml_node_t *n, const char *what, char **ret)
+{
+	size_t len;
+	int r = ht_yaml_text(y, n, what, ret);
+
+	if (r)
+		return r;
+	len = strlen(*ret);
+	if (**ret != '/')
+		return ht_yaml_fail(y, n,
+				    "%s path '%.64s' does not begin with '/'; write \"/PATH\", "
+				    "or \"/PATH/*\" for all below it",
+				    what, *ret);
+	if (memchr(*ret, '*', len - 1))
+		return ht_yaml_fail(y, n,
+				    "%s path '%.64s' has a '*' before its end; only a last one "
+				    "makes a prefix",
+				    what, *ret);
+	return 0;
+}
+
 static int parse_exempt_path(struct ht_yaml *y, const yaml_node_t *n, void *to)
 {
 	char **path = to;
+	int r = ht_config_parse_path(y, n, "exempt", path);
 	size_t len;
-	int r = ht_yaml_text(y, n, "exempt", path);
 
 	if (r)
 		return r;
 	len = strlen(*path);
-	if (**path != '/')
-		return ht_yaml_fail(y, n,
-				    "exempt path '%.64s' does not begin with '/'; write \"/PATH\", "
-				    "or \"/PATH/*\" for all below it",
-				    *path);
-	if (memchr(*path, '*', len - 1))
-		return ht_yaml_fail(y, n,
-				    "exempt path '%.64s' has a '*' before its end; only a last one "
-				    "makes a prefix",
-				    *path);
 	if (!is_plain_path((struct ht_str){*path, len}))
 		return ht_yaml_fail(y, n,
 				    "no request is ever exempt as '%.64s': paths with escapes, "
@@ -310,9 +320,9 @@ HT_PARSER(parse_exempt)
 	struct ht_site_config *s = to;
 	struct ht_yaml_list none;
 
-	if (!ht_yaml_items(y, n, f->name, EXEMPT_MAX, true, &none) && !none.n)
+	if (!ht_yaml_items(y, n, f->name, HT_PATHS_MAX, true, &none) && !none.n)
 		return 0;
-	return ht_yaml_structs(y, n, f->name, EXEMPT_MAX, sizeof(*s->exempt), parse_exempt_path,
+	return ht_yaml_structs(y, n, f->name, HT_PATHS_MAX, sizeof(*s->exempt), parse_exempt_path,
 			       &s->exempt, &s->nexempt);
 }
 
@@ -332,6 +342,15 @@ bool ht_config_exempts(const struct ht_site_config *s, struct ht_str path)
 			return is_plain_path(path);
 	}
 	return false;
+}
+
+bool ht_config_issues(const struct ht_rule_config *r, struct ht_str path)
+{
+	for (size_t i = 0; i < r->nissue; i++) {
+		if (path_fits(r->issue[i], path))
+			return true;
+	}
+	return !r->nissue;
 }
 
 static const struct ht_yaml_field site_fields[] = {

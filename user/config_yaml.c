@@ -559,15 +559,6 @@ int ht_yaml_word(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_no
 	return ht_yaml_fail(y, n, "'%s' can't be '" SHOWN "'; write %s", f->name, s, known);
 }
 
-int ht_yaml_only_word(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
-		      void *to)
-{
-	unsigned v;
-
-	(void)to;
-	return ht_yaml_word(y, f, n, &v);
-}
-
 /* Decimal digits only; *end is what follows them. False if there are none or too many. */
 static bool digits(const char *s, uint64_t *ret, const char **end)
 {

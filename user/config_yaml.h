@@ -97,8 +97,6 @@ int ht_yaml_path(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_no
 		 void *to); /* char * */
 int ht_yaml_word(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
 		 void *to); /* unsigned; arg: table of words, ends with a NULL text */
-int ht_yaml_only_word(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
-		      void *to); /* the same, checked and not stored */
 int ht_yaml_u64(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,
 		void *to); /* uint64_t; arg: range; suffixes K, M and G are powers of 1024 */
 int ht_yaml_size(struct ht_yaml *y, const struct ht_yaml_field *f, const yaml_node_t *n,

@@ -213,6 +213,14 @@ void ht_conn_enter(struct ht_conn *c, enum ht_phase phase)
 	c->phase = phase;
 }
 
+/* What is closed now is reset. */
+static void conn_abort(int fd)
+{
+	const struct linger now = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
 /* Too many connections: whoever speaks plain HTTP is told so, as far as that goes. */
 static void conn_turn_away(struct ht_workspace *ws, const struct ht_listener *l, int fd)
 {
@@ -276,6 +284,11 @@ void ht_conn_accept(struct ht_workspace *ws, struct ht_view *origin, const struc
 		ht_stats_inc(ws->stats->proxy_untrusted, 1);
 		ht_log_limited(LOG_WARNING, "msg=\"not a trusted proxy\" listener=%s",
 			       l->config->addr.text);
+		close(fd);
+		return;
+	}
+	if (ht_conn_refuses(ws, peer, len)) {
+		conn_abort(fd);
 		close(fd);
 		return;
 	}
@@ -592,7 +605,6 @@ void ht_conn_leave_backend(struct ht_conn *c, bool reusable)
 
 void ht_conn_close(struct ht_conn *c, bool reset)
 {
-	const struct linger now = {.l_onoff = 1, .l_linger = 0};
 	struct ht_workspace *ws = c->ws;
 
 	if (c->phase == HT_PHASE_CLOSED)
@@ -607,7 +619,7 @@ void ht_conn_close(struct ht_conn *c, bool reset)
 	c->pinned = false;
 	ht_conn_leave_backend(c, false);
 	if (reset)
-		setsockopt(c->source.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+		conn_abort(c->source.fd);
 	else if (c->tls.ssl && !c->cut)
 		ht_tls_shutdown(&c->tls);
 	ht_tls_close(&c->tls);

@@ -152,6 +152,7 @@ struct ht_exchange {
 	bool timed_out;	      /* an upstream took too long to connect */
 	bool https;	      /* by our listener, or by the word of a trusted proxy */
 	bool exempt;	      /* no cookie of it is judged */
+	uint32_t issues;      /* rules that issue a session id to a request without one, as bits */
 	struct ht_owed *owed; /* what the answer is to carry; ht_owed_free() */
 
 	/* the answer */
@@ -182,11 +183,10 @@ struct ht_exchange {
 struct ht_owed {
 	struct ht_owed *next;
 	uint8_t rule;
-	bool token;	      /* a token signed anew; else it makes the client forget */
+	bool token;	      /* a token signed anew, or an id; else it makes the client forget */
 	struct ht_str cookie; /* its name */
 	struct ht_str line;   /* both in this allocation */
 };
-void ht_owed_free(struct ht_owed **list);
 
 /* Who the client is to one site; made when the first request for the site comes. */
 struct ht_identity {
@@ -238,6 +238,7 @@ struct ht_conn {
 	char *user;
 	const char *tls_version;
 	struct ht_identity *identity;
+	uint32_t guard_version; /* as of which the client is known not to be banned; 0 = ask */
 	struct ht_backend *backend;
 	struct ht_buf in;    /* from the client */
 	struct ht_buf out;   /* to the client; behind it what the backend sent, unprocessed */
@@ -318,6 +319,20 @@ bool ht_edge_exempts(const struct ht_site_config *s, const struct ht_http_reques
 /* Answers with a 308 to the same under https. */
 void ht_edge_redirect(struct ht_conn *c);
 
+/* ---- conn_guard.c ---- */
+
+/* Is this peer banned, before there is a connection to speak of? */
+bool ht_conn_refuses(struct ht_workspace *ws, const struct sockaddr *peer, socklen_t len);
+/*
+ * Is the client, of whom the PROXY header or the request has told? Then the connection has been
+ * closed, or the request answered where the connection is a trusted proxy's.
+ */
+bool ht_conn_refused(struct ht_conn *c);
+/* One of this client's cookies is forged: scores him, if the rule enforces. */
+void ht_conn_forged(struct ht_conn *c, size_t rule, uint64_t print);
+/* Keys for the prints of forged cookies, or NULL where nobody is scored. */
+const struct ht_sip_keys *ht_conn_prints(const struct ht_conn *c);
+
 /* ---- conn_identity.c ---- */
 
 /*
@@ -339,6 +354,16 @@ bool ht_request_pump(struct ht_conn *c);
 void ht_request_lost(struct ht_conn *c, int err);
 /* The snapshot to verify and sign with; good until the next call. */
 const struct ht_keyring *ht_workspace_ring(struct ht_workspace *ws);
+
+/* ---- conn_owe.c ---- */
+
+/* The tokens that the judgement has signed anew. */
+void ht_owe_tokens(struct ht_conn *c);
+/* expire-stripped: the client forgets what it sent in vain, the token with the cookie. */
+void ht_owe_expiry(struct ht_conn *c, size_t rule, struct ht_str cookie);
+/* Session ids for what x.issues says and the head has not; they are in it then. 0 or -STATUS. */
+int ht_owe_sessions(struct ht_conn *c);
+void ht_owed_free(struct ht_owed **list);
 
 /* ---- conn_response.c ---- */
 

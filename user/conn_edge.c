@@ -65,6 +65,8 @@ bool ht_edge_header(struct ht_conn *c)
 	}
 	if (header.kind == HT_PROXY_ADDRESSES)
 		ht_conn_set_peer(c, (const struct sockaddr *)&header.source, sizeof(header.source));
+	if (ht_conn_refused(c))
+		return true;
 	ht_conn_enter(c, c->tls.ssl ? HT_PHASE_HANDSHAKE : HT_PHASE_HEAD);
 	return true;
 }
@@ -160,6 +162,7 @@ static void edge_forget(struct ht_conn *c)
 	/* bindings and what the gate remembers of this connection are another client's */
 	free(c->identity);
 	c->identity = NULL;
+	c->guard_version = 0;
 	c->id = ++c->ws->next_id;
 }
 

@@ -101,15 +101,6 @@ struct ht_policy_client ht_conn_policy_client(const struct ht_conn *c)
 			 (uint64_t)boot.tv_sec * 1000000000 + (uint64_t)boot.tv_nsec},
 		.plain = !c->x.https,
 		.revoked = c->ws->revoked,
+		.prints = ht_conn_prints(c),
 	};
-}
-
-void ht_owed_free(struct ht_owed **list)
-{
-	while (*list) {
-		struct ht_owed *o = *list;
-
-		*list = o->next;
-		free(o);
-	}
 }

@@ -184,9 +184,11 @@ static void request_begin(struct ht_conn *c)
 	request_copy_for_log(c);
 	/* the parsed request points into the input, which stays as it is until we are done here */
 	c->in.start += (uint32_t)c->ws->request.head_len;
-	if (!request_route(c) || !request_write(c, &hop))
+	if (ht_conn_refused(c) || !request_route(c) || !request_write(c, &hop))
 		return;
 	request_find_affinity(c);
+	if (c->x.policy->issuers && !c->x.exempt)
+		c->x.issues = ht_policy_issues(c->x.policy, ht_http_path(&c->ws->request));
 	if (!ht_buf_len(&c->in))
 		ht_buf_give(&c->ws->bufs, &c->in);
 	request_connect(c);
@@ -388,54 +390,6 @@ static void request_push(struct ht_workspace *ws)
 	}
 }
 
-/* What the answer is to carry. Without memory the client keeps what it has. */
-static void request_owe(struct ht_conn *c, size_t rule, bool token, struct ht_str cookie,
-			struct ht_str line)
-{
-	struct ht_owed *o = malloc(sizeof(*o) + cookie.len + line.len);
-	char *text = (char *)(o + 1);
-
-	if (!o)
-		return;
-	memcpy(text, cookie.p, cookie.len);
-	memcpy(text + cookie.len, line.p, line.len);
-	*o = (struct ht_owed){
-		.next = c->x.owed,
-		.rule = (uint8_t)rule,
-		.token = token,
-		.cookie = {text, cookie.len},
-		.line = {text + cookie.len, line.len},
-	};
-	c->x.owed = o;
-}
-
-static void request_owe_tokens(struct ht_conn *c)
-{
-	const struct ht_judgement *j = &c->ws->judgement;
-
-	for (size_t i = 0; i < j->nreissues; i++)
-		request_owe(c, j->reissue[i].rule, true, j->reissue[i].name, j->reissue[i].line);
-}
-
-/* expire-stripped: the client forgets what it sent in vain, the token with the cookie. */
-static void request_owe_expiry(struct ht_conn *c, size_t rule, struct ht_str cookie)
-{
-	const struct ht_rule_config *r = c->x.policy->rules[rule];
-	struct ht_str names[2] = {cookie, {NULL, 0}};
-	char sibling[512], line[1024];
-
-	if (!r->expire_stripped ||
-	    ht_policy_sibling(&r->siblings[0], cookie, sibling, sizeof(sibling), &names[1].len))
-		return;
-	names[1].p = sibling;
-	for (size_t i = HT_ARRAY_SIZE(names); i-- > 0;) {
-		struct ht_str l = {line, 0};
-
-		if (!ht_policy_expire(names[i], !c->x.https, line, sizeof(line), &l.len))
-			request_owe(c, rule, false, cookie, l);
-	}
-}
-
 /*
  * Why was this user logged out? One line for each cookie that went, and not one left out: whoever
  * sends forged cookies in masses fills the log with his address. Never a value.
@@ -466,7 +420,7 @@ static void request_saw(struct ht_conn *c, enum ht_where where, size_t rule, str
 
 	request_audit(c, where, rule, cookie, verdict, action);
 	if (action == HT_ACTION_STRIP)
-		request_owe_expiry(c, rule, cookie);
+		ht_owe_expiry(c, rule, cookie);
 	ht_stats_inc(c->ws->stats->verdicts[where][verdict][action], 1);
 	if (x->nseen < HT_ARRAY_SIZE(x->seen)) {
 		x->seen[x->nseen].rule = (uint8_t)rule;
@@ -478,10 +432,13 @@ static void request_count_judgement(struct ht_conn *c)
 {
 	const struct ht_judgement *j = &c->ws->judgement;
 
-	for (size_t i = 0; i < j->ncookies; i++)
+	for (size_t i = 0; i < j->ncookies; i++) {
 		request_saw(c, HT_WHERE_USER, j->cookie[i].rule, j->cookie[i].name,
 			    j->cookie[i].verdict, j->cookie[i].action);
-	request_owe_tokens(c);
+		if (j->cookie[i].verdict == HT_COOKIE_FORGED)
+			ht_conn_forged(c, j->cookie[i].rule, j->cookie[i].print);
+	}
+	ht_owe_tokens(c);
 }
 
 static const struct ht_policy_site *request_policy(const struct ht_conn *c)
@@ -572,7 +529,7 @@ static void request_count_cut(struct ht_conn *c, uint32_t bits, enum ht_cookie_v
 
 	if (!bits)
 		return;
-	ht_policy_name(p, &c->ws->head, c->head.data, ht_buf_len(&c->head), bits,
+	ht_policy_name(p, &c->ws->head, c->head.data, ht_buf_len(&c->head), bits, ht_conn_prints(c),
 		       &c->ws->judgement);
 	for (size_t i = 0; i < j->ncookies; i++) {
 		size_t rule = j->cookie[i].rule;
@@ -580,6 +537,8 @@ static void request_count_cut(struct ht_conn *c, uint32_t bits, enum ht_cookie_v
 		request_saw(c, HT_WHERE_KERNEL, rule, j->cookie[i].name, verdict,
 			    p->rules[rule]->mode == HT_MODE_REPORT ? HT_ACTION_REPORT
 								   : HT_ACTION_STRIP);
+		if (verdict == HT_COOKIE_FORGED)
+			ht_conn_forged(c, rule, j->cookie[i].print);
 	}
 }
 
@@ -655,6 +614,11 @@ static void request_send_head(struct ht_conn *c)
 		return;
 	}
 	for (unsigned i = 0; i < HT_SENDS_MAX; i++) {
+		err = c->x.issues ? ht_owe_sessions(c) : 0;
+		if (err) {
+			ht_conn_error(c, -err, "no room for a session id");
+			return;
+		}
 		err = request_send_once(c, &a);
 		if (err) {
 			ht_request_lost(c, err);

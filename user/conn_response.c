@@ -68,6 +68,11 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 		signing_failed(c, &cookie, "dropped: a backend may not set a token");
 		ws->drops[a->ndrops++] = (uint16_t)index;
 		return;
+	case HT_SIGN_ISSUER:
+		ht_stats_inc(ws->stats->sign_issuer, 1);
+		signing_failed(c, &cookie, "dropped: a session id is issued by the gateway alone");
+		ws->drops[a->ndrops++] = (uint16_t)index;
+		return;
 	case HT_SIGN_REFUSED:
 		ht_stats_inc(ws->stats->sign_refused, 1);
 		signing_failed(c, &cookie, "not signed: its value can't be");
@@ -104,12 +109,18 @@ _printf_(3, 4) static void response_add(struct ht_workspace *ws, struct addition
 	a->used += (size_t)n;
 }
 
-static bool response_sets(const struct ht_workspace *ws, struct ht_str cookie)
+static bool response_sets(const struct ht_workspace *ws, const struct additions *a,
+			  struct ht_str cookie)
 {
 	struct ht_set_cookie set;
+	size_t drop = 0;
 
 	for (size_t i = 0; i < ws->response.nfields; i++) {
 		if (ws->response.fields[i].id != HT_HTTP_SET_COOKIE)
+			continue;
+		while (drop < a->ndrops && ws->drops[drop] < i)
+			drop++;
+		if (drop < a->ndrops && ws->drops[drop] == i)
 			continue;
 		ht_set_cookie_parse(ws->response.fields[i].value, ws->loop.now_s, &set);
 		if (ht_str_eq(set.name, cookie))
@@ -123,10 +134,10 @@ static void response_pay(struct ht_conn *c, struct additions *a)
 {
 	struct ht_workspace *ws = c->ws;
 
-	if (ws->response.status < 200)
+	if (ws->response.status < 200 && ws->response.status != 101)
 		return;
 	for (const struct ht_owed *o = c->x.owed; o; o = o->next) {
-		if (response_sets(ws, o->cookie))
+		if (response_sets(ws, a, o->cookie))
 			continue;
 		response_add(ws, a, HT_STR_FMT, HT_STR_ARG(o->line));
 		a->private = true;

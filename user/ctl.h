@@ -27,6 +27,7 @@ struct ht_ctl_daemon {
 	const struct ht_config *config;
 	const size_t *listener_index; /* whose counters are whose; NULL = as in config */
 	struct ht_offload *offload;
+	struct ht_guard *guard;		     /* or NULL */
 	struct ht_health *health;	     /* of the upstreams of `config`, or NULL */
 	const struct ht_stats *const *stats; /* one per worker */
 	size_t nstats;
@@ -44,6 +45,10 @@ struct ht_ctl_daemon {
 	/* -errno with why; else `why` says what of it is not as wished, or "". */
 	int (*revoke)(void *arg, struct ht_ctl_revocation *r, char *why, size_t why_len);
 	size_t (*revoked)(void *arg); /* sessions that are; NULL = 0 */
+	/* A key by its name, both as `revoke`; or NULL. */
+	int (*rotate)(void *arg, const char *name, char *why, size_t why_len);
+	int (*revoke_key)(void *arg, const char *name, char *why, size_t why_len);
+	size_t (*keys)(void *arg, struct ht_stats_key *ret); /* ret[HT_KEYS_MAX]; NULL = none */
 	void *arg;
 };
 
@@ -64,9 +69,10 @@ void ht_ctl_dispatch(struct ht_ctl *c);
 /*
  * Protocol of the control socket (SOCK_STREAM): the client sends one line "COMMAND [json]\n", json
  * being {"json": true} for an answer in JSON and {"limit": N} for at most N tokens (100), and reads the answer until EOF; it starts with "ok\n" or "error: TEXT\n". Commands: status, tokens,
- * flush, reload, metrics, and revoke with {"cookie": "NAME=VALUE", "site": "HOST", "for": SECONDS},
- * of which the last two may be missing. Those of interface.md that are not built (bans, rotate,
- * revoke of a key) answer "error: ... is not built yet".
+ * flush, reload, metrics, rotate with {"key": "NAME"}, and revoke with the same or with
+ * {"cookie": "NAME=VALUE", "site": "HOST", "for": SECONDS}, of which the last two may be missing; and
+ * bans with {"action": "list"}, {"action": "add", "address": "IP", "for": SECONDS} (which may be
+ * missing) or {"action": "del", "address": "IP"}.
  */
 
 #endif

@@ -7,8 +7,8 @@
 #include "ctl_answer.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 
+#include "ctl_parts.h"
 #include "token.h"
 
 #define TOKENS_SHOWN 100
@@ -163,6 +163,7 @@ static json_t *counters_tree(const struct ht_stats *s)
 		{"sign_unbound", &s->sign_unbound},
 		{"sign_sibling", &s->sign_sibling},
 		{"sign_revoked", &s->sign_revoked},
+		{"sign_issuer", &s->sign_issuer},
 		{"backend_connects", &s->backend_connects},
 		{"backend_failures", &s->backend_failures},
 		{"backend_unanswered", &s->backend_unanswered},
@@ -202,6 +203,65 @@ static size_t revoked_sessions(const struct ht_ctl_daemon *d)
 	return d->revoked ? d->revoked(d->arg) : 0;
 }
 
+static size_t list_keys(const struct ht_ctl_daemon *d, struct ht_stats_key *ret)
+{
+	return d->keys && ret ? d->keys(d->arg, ret) : 0;
+}
+
+static json_t *secrets_tree(const struct ht_key *key)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < key->nsecrets; i++) {
+		const struct ht_secret *s = &key->secrets[i];
+		json_t *one = json_pack("{s:s, s:s}", "id", s->id, "state",
+					!i	   ? "signs"
+					: s->early ? "comes next"
+						   : "verifies");
+
+		if (s->born_s)
+			json_object_set_new(one, "born", number(s->born_s));
+		if (s->retire_s)
+			json_object_set_new(one, "until", number(s->retire_s));
+		json_array_append_new(list, one);
+	}
+	return list;
+}
+
+static json_t *key_tree(const struct ht_stats_key *k)
+{
+	const struct ht_key *key = k->key;
+	uint64_t now_s = (uint64_t)time(NULL), born_s = key->nsecrets ? key->secrets[0].born_s : 0;
+	json_t *tree = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o}", "name", key->name, "source",
+				 k->source, "generation", (json_int_t)key->gen, "rotations",
+				 (json_int_t)k->rotations, "revocations",
+				 (json_int_t)k->revocations, "failures", (json_int_t)k->failures,
+				 "secrets", secrets_tree(key));
+
+	if (born_s)
+		json_object_set_new(tree, "age_s", number(now_s > born_s ? now_s - born_s : 0));
+	if (k->store)
+		json_object_set_new(tree, "store",
+				    json_pack("{s:I, s:I, s:I, s:I}", "polls", (json_int_t)k->polls,
+					      "failed", (json_int_t)k->polls_failed, "garbage",
+					      (json_int_t)k->garbage, "last_answer",
+					      (json_int_t)k->last_poll_s));
+	if (k->void_before_s)
+		json_object_set_new(tree, "void_before", number(k->void_before_s));
+	return tree;
+}
+
+static json_t *keys_tree(const struct ht_ctl_daemon *d)
+{
+	_cleanup_free_ struct ht_stats_key *keys = calloc(HT_KEYS_MAX, sizeof(*keys));
+	size_t n = list_keys(d, keys);
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(list, key_tree(&keys[i]));
+	return list;
+}
+
 /* NULL = out of memory. */
 static json_t *status_tree(const struct ht_ctl_daemon *d)
 {
@@ -224,7 +284,9 @@ static json_t *status_tree(const struct ht_ctl_daemon *d)
 			 verdicts_tree(s), "refused", refused_tree(s), "counters",
 			 counters_tree(s));
 	json_object_set_new(tree, "revoked_sessions", number(revoked_sessions(d)));
+	json_object_set_new(tree, "keys", keys_tree(d));
 	json_object_set_new(tree, "upstreams", upstreams_tree(d));
+	json_object_set_new(tree, "guard", ht_ctl_guard_tree(d, s));
 	return tree;
 }
 
@@ -309,17 +371,24 @@ static void html_row(FILE *out, const char *path, const char *value)
 static char *metrics_text(const struct ht_ctl_daemon *d, size_t *ret_len)
 {
 	_cleanup_free_ struct ht_stats_upstream *upstreams = NULL;
+	_cleanup_free_ struct ht_stats_key *keys = calloc(HT_KEYS_MAX, sizeof(*keys));
 	struct ht_stats_global g = {
+		.keys = keys,
+		.nkeys = list_keys(d, keys),
+		.now_s = (uint64_t)time(NULL),
 		.gate_on = ht_offload_on(d->offload),
 		.tokens_live = ht_offload_tokens(d->offload),
 		.tokens_flushed = ht_offload_flushed(d->offload),
 		.revoked_sessions = revoked_sessions(d),
 		.nlisteners = HT_STATS_LISTENERS,
+		.guard_bans = ht_ctl_bans_now(d),
 	};
 	uint64_t run_ns;
 
 	g.tokens_evicted = ht_offload_evicted(d->offload, g.tokens_live);
 	ht_offload_counters(d->offload, g.gate_counters);
+	if (d->guard)
+		ht_guard_counters(d->guard, &g.guard);
 	g.bpf_stats = !ht_offload_run_stats(d->offload, &run_ns, &g.gate_runs);
 	if (g.bpf_stats)
 		g.gate_run_seconds = run_ns / 1e9;
@@ -362,12 +431,13 @@ struct arguments {
 	size_t limit;
 	/* revoke; they live as long as the tree */
 	struct ht_str cookie, site;
+	const char *key; /* also of rotate; or NULL */
 	uint64_t for_s;
+	struct ht_str action, address; /* bans */
 	json_t *tree;
 };
 
-/* "ok", then the tree, which is consumed. */
-static void answer_json(FILE *out, json_t *tree)
+void ht_ctl_write_json(FILE *out, json_t *tree)
 {
 	_cleanup_free_ char *text = tree ? json_dumps(tree, JSON_INDENT(2)) : NULL;
 
@@ -383,7 +453,7 @@ static void command_status(const struct ht_ctl_daemon *d, const struct arguments
 	json_auto_t *tree = status_tree(d);
 
 	if (a->json || !tree) {
-		answer_json(out, TAKE_PTR(tree));
+		ht_ctl_write_json(out, TAKE_PTR(tree));
 		return;
 	}
 	fputs("ok\n", out);
@@ -456,7 +526,7 @@ static void command_tokens(const struct ht_ctl_daemon *d, const struct arguments
 	}
 	tree = json_pack("{s:o, s:o}", "tokens", tokens_tree(d), "entries", w.list);
 	if (a->json || !tree)
-		answer_json(out, TAKE_PTR(tree));
+		ht_ctl_write_json(out, TAKE_PTR(tree));
 	else
 		write_token_table(out, tree);
 }
@@ -466,7 +536,7 @@ static void command_flush(const struct ht_ctl_daemon *d, const struct arguments 
 	size_t n = d->flush(d->arg);
 
 	if (a->json)
-		answer_json(out, json_pack("{s:I}", "flushed", (json_int_t)n));
+		ht_ctl_write_json(out, json_pack("{s:I}", "flushed", (json_int_t)n));
 	else
 		fprintf(out, "ok\n%zu tokens flushed\n", n);
 }
@@ -477,7 +547,7 @@ static void command_metrics(const struct ht_ctl_daemon *d, const struct argument
 	_cleanup_free_ char *text = metrics_text(d, &len);
 
 	if (!text || a->json)
-		answer_json(out, text ? metrics_tree(text) : NULL);
+		ht_ctl_write_json(out, text ? metrics_tree(text) : NULL);
 	else
 		fprintf(out, "ok\n%s", text);
 }
@@ -491,9 +561,41 @@ static void command_reload(const struct ht_ctl_daemon *d, const struct arguments
 	else if (d->reload(d->arg, why, sizeof(why)))
 		fprintf(out, "error: %s\n", why);
 	else if (a->json)
-		answer_json(out, json_pack("{s:b, s:s}", "reloaded", 1, "warnings", why));
+		ht_ctl_write_json(out, json_pack("{s:b, s:s}", "reloaded", 1, "warnings", why));
 	else
 		fprintf(out, "ok\n%s%s", why, *why ? "\n" : "");
+}
+
+static void command_rotate(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	char why[512] = "";
+
+	if (!a->key || !d->rotate)
+		fputs("error: rotate takes the name of a key\n", out);
+	else if (d->rotate(d->arg, a->key, why, sizeof(why)))
+		fprintf(out, "error: %s\n", why);
+	else if (a->json)
+		ht_ctl_write_json(out, json_pack("{s:b, s:s, s:s}", "rotated", 1, "key", a->key,
+						 "warnings", why));
+	else
+		fprintf(out, "ok\n%s: another secret signs now; the one until now verifies%s%s\n",
+			a->key, *why ? "\n" : "", why);
+}
+
+static void revoke_key(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	char why[512] = "";
+
+	if (!d->revoke_key)
+		fputs("error: there is no key here\n", out);
+	else if (d->revoke_key(d->arg, a->key, why, sizeof(why)))
+		fprintf(out, "error: %s\n", why);
+	else if (a->json)
+		ht_ctl_write_json(out, json_pack("{s:b, s:s, s:s}", "revoked", 1, "key", a->key,
+						 "warnings", why));
+	else
+		fprintf(out, "ok\n%s: nothing that it has signed is valid any more\n%s%s", a->key,
+			why, *why ? "\n" : "");
 }
 
 static void command_revoke(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
@@ -502,8 +604,12 @@ static void command_revoke(const struct ht_ctl_daemon *d, const struct arguments
 	const char *equals = a->cookie.len ? memchr(a->cookie.p, '=', a->cookie.len) : NULL;
 	char why[512] = "";
 
-	if (!a->cookie.len) {
-		fputs("error: revoke KEY is not built yet; revoke --cookie NAME=VALUE is\n", out);
+	if (a->key && !a->cookie.len) {
+		revoke_key(d, a, out);
+		return;
+	}
+	if (!a->cookie.len || a->key) {
+		fputs("error: revoke takes a key or a cookie\n", out);
 		return;
 	}
 	if (!equals || !d->revoke) {
@@ -518,24 +624,26 @@ static void command_revoke(const struct ht_ctl_daemon *d, const struct arguments
 	if (d->revoke(d->arg, &r, why, sizeof(why)))
 		fprintf(out, "error: %s\n", why);
 	else if (a->json)
-		answer_json(out, json_pack("{s:b, s:I, s:s}", "revoked", 1, "for_s",
-					   (json_int_t)r.for_s, "warnings", why));
+		ht_ctl_write_json(out, json_pack("{s:b, s:I, s:s}", "revoked", 1, "for_s",
+						 (json_int_t)r.for_s, "warnings", why));
 	else
 		fprintf(out, "ok\nrevoked for %" PRIu64 " s\n%s%s", r.for_s, why, *why ? "\n" : "");
+}
+
+static void command_bans(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out)
+{
+	const struct ht_ctl_bans b = {a->json, a->limit, a->action, a->address, a->for_s};
+
+	ht_ctl_bans(d, &b, out);
 }
 
 static const struct {
 	const char *name;
 	void (*run)(const struct ht_ctl_daemon *d, const struct arguments *a, FILE *out);
 } commands[] = {
-	{"status", command_status},
-	{"tokens", command_tokens},
-	{"flush", command_flush},
-	{"metrics", command_metrics},
-	{"bans", NULL},
-	{"reload", command_reload},
-	{"rotate", NULL},
-	{"revoke", command_revoke},
+	{"status", command_status},   {"tokens", command_tokens}, {"flush", command_flush},
+	{"metrics", command_metrics}, {"bans", command_bans},	  {"reload", command_reload},
+	{"rotate", command_rotate},   {"revoke", command_revoke},
 };
 
 static bool parse_text(const json_t *value, struct ht_str *ret)
@@ -558,9 +666,13 @@ static bool parse_seconds(const json_t *value, uint64_t *ret)
 static const char *parse_arguments(const char *text, struct arguments *ret)
 {
 	const char *key;
+	struct ht_str name = {NULL, 0};
 	json_t *value;
 
-	*ret = (struct arguments){.limit = TOKENS_SHOWN, .site = HT_STR("")};
+	*ret = (struct arguments){.limit = TOKENS_SHOWN,
+				  .site = HT_STR(""),
+				  .action = HT_STR(""),
+				  .address = HT_STR("")};
 	if (!text)
 		return NULL;
 	ret->tree = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
@@ -572,10 +684,16 @@ static const char *parse_arguments(const char *text, struct arguments *ret)
 		} else if (!strcmp(key, "limit") && json_integer_value(value) > 0 &&
 			   json_integer_value(value) <= TOKENS_SHOWN_MAX) {
 			ret->limit = (size_t)json_integer_value(value);
+		} else if (!strcmp(key, "key") && parse_text(value, &name) &&
+			   strlen(name.p) == name.len) {
+			ret->key = name.p;
 		} else if (!(!strcmp(key, "cookie") && parse_text(value, &ret->cookie)) &&
 			   !(!strcmp(key, "site") && parse_text(value, &ret->site)) &&
+			   !(!strcmp(key, "action") && parse_text(value, &ret->action)) &&
+			   !(!strcmp(key, "address") && parse_text(value, &ret->address)) &&
 			   !(!strcmp(key, "for") && parse_seconds(value, &ret->for_s))) {
-			return "arguments are \"json\": true or false, \"limit\": 1..1000000; "
+			return "arguments are \"json\": true or false, \"limit\": 1..1000000, "
+			       "\"key\"; "
 			       "\"cookie\", \"site\" and \"for\" seconds, ten years at the most";
 		}
 	}
@@ -593,10 +711,6 @@ void ht_ctl_command(const struct ht_ctl_daemon *d, char *line, FILE *out)
 	for (size_t i = 0; i < HT_ARRAY_SIZE(commands); i++) {
 		if (strcmp(line, commands[i].name))
 			continue;
-		if (!commands[i].run) {
-			fprintf(out, "error: %s is not built yet\n", line);
-			return;
-		}
 		wrong = parse_arguments(space, &a);
 		if (wrong)
 			fprintf(out, "error: %s\n", wrong);

@@ -78,7 +78,7 @@ static void say_places(struct work *w, const struct ht_rule_config *r, struct ht
 	}
 }
 
-static void say_renewal(struct work *w, enum ht_renewal why)
+static void say_renewal(struct work *w, const struct ht_rule_config *r, enum ht_renewal why)
 {
 	static const char *const words[] = {
 		[HT_RENEWAL_UNSIGNED] = "it has none yet",
@@ -88,7 +88,9 @@ static void say_renewal(struct work *w, enum ht_renewal why)
 		[HT_RENEWAL_AGE] = "its own is past half its life",
 	};
 
-	if (why)
+	if (why && r->profile == HT_PROFILE_SESSION_ID)
+		say(w, "; the session goes on under a new id: this one is of an older secret");
+	else if (why)
 		say(w, "; gets a new token: %s", words[why]);
 }
 
@@ -105,6 +107,10 @@ static void say_forged(struct work *w, size_t n)
 
 	if (w->judgement.cookie[n].refused) {
 		say(w, "forged: %s", guard_of(r));
+		return;
+	}
+	if (r->profile == HT_PROFILE_SESSION_ID) {
+		say(w, "forged: it is no session id that key %s gives", r->key);
 		return;
 	}
 	say(w, "forged: its token is not what ");
@@ -136,10 +142,12 @@ static void say_missing(struct work *w, size_t n, bool empty)
 	const struct ht_rule_config *r = w->ask->site->rules[w->judgement.cookie[n].rule];
 
 	if (empty) {
-		say(w, "missing: an empty value has no token");
+		say(w, "missing: an empty value %s",
+		    r->nsiblings ? "has no token" : "is no session id");
 		return;
 	}
-	say(w, "missing: no token, which would be ");
+	say(w,
+	    r->nsiblings ? "missing: no token, which would be " : "missing: it is no session id");
 	say_places(w, r, w->judgement.cookie[n].name);
 	if (w->judgement.cookie[n].action == HT_ACTION_GRACE) {
 		say(w, "; it is before enforce-after ");
@@ -177,7 +185,9 @@ static void say_verdict(struct work *w, size_t n, bool empty)
 	default:
 		say_proof(w, n);
 	}
-	say_renewal(w, (enum ht_renewal)w->judgement.cookie[n].renewal);
+	say_renewal(w, r, (enum ht_renewal)w->judgement.cookie[n].renewal);
+	if (w->judgement.cookie[n].action == HT_ACTION_STRIP && r->profile == HT_PROFILE_SESSION_ID)
+		say(w, "; a new one is issued%s", r->nissue ? " on the rule's paths" : "");
 }
 
 /* ---- one pair of the header ---- */

@@ -5,6 +5,7 @@
  */
 #include "gateway.h"
 
+#include <openssl/crypto.h>
 #include <time.h>
 
 /* An entry of the map `policy`. */
@@ -39,6 +40,28 @@ void ht_common_set_ring(struct ht_common *c, struct ht_keyring *ring)
 	ht_common_set_revoked(c, ring, ht_revoked_ref(c->revoked));
 }
 
+/* Does a cookie that was signed until now not verify any more? */
+static bool is_replaced(const struct ht_key *old, const struct ht_key *new)
+{
+	const struct ht_secret *was = old->nsecrets ? &old->secrets[0] : NULL;
+
+	for (size_t i = 0; was && i < new->nsecrets; i++) {
+		if (new->secrets[i].len == was->len &&
+		    !CRYPTO_memcmp(new->secrets[i].bytes, was->bytes, was->len))
+			return false;
+	}
+	return was;
+}
+
+static bool any_replaced(const struct ht_keyring *old, const struct ht_keyring *new)
+{
+	for (size_t i = 0; i < old->nkeys && i < new->nkeys; i++) {
+		if (new->keys[i].name && is_replaced(&old->keys[i], &new->keys[i]))
+			return true;
+	}
+	return false;
+}
+
 void ht_common_set_revoked(struct ht_common *c, struct ht_keyring *ring, struct ht_revoked *revoked)
 {
 	struct ht_revoked *old_revoked;
@@ -57,6 +80,8 @@ void ht_common_set_revoked(struct ht_common *c, struct ht_keyring *ring, struct 
 	if (c->offload)
 		ht_offload_generations(c->offload, ring);
 	pthread_mutex_unlock(&c->ring_lock);
+	if (c->guard && old && any_replaced(old, ring))
+		ht_guard_hold(c->guard);
 	ht_keyring_unref(old);
 	ht_revoked_unref(old_revoked);
 }
@@ -248,7 +273,9 @@ static int load_keys(struct ht_gateway *g, struct ht_config *config, struct ht_k
 	if (n)
 		err = ht_config_keep_keys(config, names, n, diag);
 	if (!err)
-		err = ht_keyring_load(config, ret, diag);
+		err = g->common->rings ? ht_ring_set_load(g->common->rings, config, now,
+							  (uint64_t)time(NULL), ret, diag)
+				       : ht_ring_set_look(config, (uint64_t)time(NULL), ret, diag);
 	if (!err && now)
 		ht_keyring_follow(*ret, now);
 	return err;

@@ -12,11 +12,13 @@
 
 #include "config.h"
 #include "geoip.h"
+#include "guard.h"
 #include "health.h"
 #include "keyring.h"
 #include "log.h"
 #include "offload.h"
 #include "policy.h"
+#include "ring_set.h"
 #include "tls.h"
 #include "util.h"
 
@@ -26,12 +28,14 @@
 struct ht_common {
 	struct ht_offload *offload;
 	struct ht_offload *plain; /* always off */
+	struct ht_guard *guard;	  /* or NULL */
 	struct ht_access_log *access_log;
 	bool access_log_on;
 	bool ktls;		    /* offer kernel TLS */
 	_Atomic size_t connections; /* of clients */
 	/* The key ring, replaced under the lock; a new version says that it was. */
 	pthread_mutex_t ring_lock;
+	struct ht_ring_set *rings; /* who makes its keys; NULL: whoever only looks */
 	struct ht_keyring *ring;
 	struct ht_revoked *revoked; /* replaced with it; or NULL */
 	_Atomic uint32_t ring_version;

@@ -17,8 +17,8 @@
 
 static int run_online(const struct command *self, const char *socket_path, int argc, char **argv);
 static int run_revoke(const struct command *self, const char *socket_path, int argc, char **argv);
-static int run_not_built(const struct command *self, const char *socket_path, int argc,
-			 char **argv);
+static int run_rotate(const struct command *self, const char *socket_path, int argc, char **argv);
+static int run_bans(const struct command *self, const char *socket_path, int argc, char **argv);
 
 static const struct command commands[] = {
 	{"status", run_online, "[--json]", "what the daemon is, does and has counted"},
@@ -36,11 +36,13 @@ static const struct command commands[] = {
 	{"explain", run_explain,
 	 "-c FILE --site HOST --cookie HEADER [--bind KIND=VALUE...] [--plain] [--json]",
 	 "say what happens to each cookie of a request, and why (needs no daemon)"},
+	{"rotate", run_rotate, "KEY [--json]", "let another secret of a key sign from now on"},
+	{"revoke", run_revoke, "KEY [--json]", "end everything that a key has signed, at once"},
 	{"revoke", run_revoke, "--cookie NAME=VALUE [--site HOST] [--for DURATION] [--json]",
 	 "end one session at once"},
-	{"bans", run_not_built, "", "not built yet"},
-	{"rotate", run_not_built, "KEY", "not built yet"},
-	{"revoke KEY", run_not_built, "", "not built yet"},
+	{"bans", run_bans,
+	 "[list] [--limit N] | add ADDRESS [--for DURATION] | del ADDRESS [--json]",
+	 "who is banned for forging cookies"},
 };
 
 static bool as_json; /* --json was asked for */
@@ -293,6 +295,38 @@ static int ask_revoke(const char *socket_path, const char *cookie, const char *s
 	return ask(socket_path, line);
 }
 
+static int ask_key(const char *command, const char *socket_path, const char *key)
+{
+	json_auto_t *tree = json_pack("{s:b, s:s}", "json", as_json, "key", key);
+	_cleanup_free_ char *text = tree ? json_dumps(tree, JSON_COMPACT) : NULL, *line = NULL;
+
+	if (!tree)
+		return usage("no key has a name that is no UTF-8");
+	if (!text || asprintf(&line, "%s %s\n", command, text) < 0)
+		return fail(EXIT_NO, "out of memory");
+	return ask(socket_path, line);
+}
+
+static int run_rotate(const struct command *self, const char *socket_path, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	int o;
+
+	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (o == 'h')
+			return show_help();
+		if (o == '?')
+			return bad_option();
+	}
+	if (optind != argc - 1 || !*argv[optind])
+		return usage("rotate takes the name of one key");
+	return ask_key(self->name, socket_path, argv[optind]);
+}
+
 static int run_revoke(const struct command *self, const char *socket_path, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -304,7 +338,6 @@ static int run_revoke(const struct command *self, const char *socket_path, int a
 	json_int_t for_s = 0;
 	int o;
 
-	(void)self;
 	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		if (o == 'c')
 			cookie = optarg;
@@ -319,21 +352,77 @@ static int run_revoke(const struct command *self, const char *socket_path, int a
 		else if (o == '?')
 			return bad_option();
 	}
-	if (optind < argc && !cookie)
-		return fail(EXIT_NO, "revoke KEY is not built yet");
+	if (optind == argc - 1 && *argv[optind] && !cookie && !site && !for_s)
+		return ask_key(self->name, socket_path, argv[optind]);
 	if (optind < argc)
-		return usage("revoke takes no '%s'", argv[optind]);
+		return usage(
+			"revoke takes the name of one key, or --cookie NAME=VALUE and what goes "
+			"with that");
 	if (!cookie || *cookie == '=' || !strchr(cookie, '=') || !strchr(cookie, '=')[1])
-		return usage("--cookie NAME=VALUE is what revoke needs");
+		return usage("revoke takes the name of a key, or --cookie NAME=VALUE");
 	return ask_revoke(socket_path, cookie, site, for_s);
 }
 
-static int run_not_built(const struct command *self, const char *socket_path, int argc, char **argv)
+static int ask_bans(const char *socket_path, const char *action, const char *address,
+		    json_int_t for_s, json_int_t limit)
 {
-	(void)socket_path;
-	(void)argc;
-	(void)argv;
-	return fail(EXIT_NO, "%s is not built yet", self->name);
+	json_auto_t *tree = json_pack("{s:b, s:s, s:I}", "json", as_json, "action", action, "limit",
+				      limit);
+	_cleanup_free_ char *text = NULL, *line = NULL;
+
+	if (!tree)
+		return fail(EXIT_NO, "out of memory");
+	if (address)
+		json_object_set_new(tree, "address", json_string(address));
+	if (for_s)
+		json_object_set_new(tree, "for", json_integer(for_s));
+	text = json_dumps(tree, JSON_COMPACT);
+	if (!text || asprintf(&line, "bans %s\n", text) < 0)
+		return fail(EXIT_NO, "out of memory");
+	return ask(socket_path, line);
+}
+
+static int run_bans(const struct command *self, const char *socket_path, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"for", required_argument, NULL, 'f'},
+		{"limit", required_argument, NULL, 'l'},
+		{"json", no_argument, NULL, 'j'},
+		{"help", no_argument, NULL, 'h'},
+		{0},
+	};
+	const char *action = "list", *address = NULL;
+	unsigned long limit = 100;
+	json_int_t for_s = 0;
+	int o;
+
+	(void)self;
+	while ((o = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		if (o == 'f' && !parse_duration(optarg, &for_s))
+			return usage("--for is a time such as 90, 10m or 24h, ten years at the "
+				     "most, not '%s'",
+				     optarg);
+		else if (o == 'l' && parse_limit(optarg, &limit) < 0)
+			return usage("--limit N is from 1 to 1000000");
+		else if (o == 'h')
+			return show_help();
+		else if (o == '?')
+			return bad_option();
+	}
+	if (optind < argc)
+		action = argv[optind++];
+	if (optind < argc)
+		address = argv[optind++];
+	if (optind < argc)
+		return usage("bans takes no '%s'", argv[optind]);
+	if (strcmp(action, "list") && strcmp(action, "add") && strcmp(action, "del"))
+		return usage("bans is followed by list, add ADDRESS or del ADDRESS, not '%s'",
+			     action);
+	if (!address != !strcmp(action, "list"))
+		return usage("bans add and bans del need an address, bans list takes none");
+	if (for_s && strcmp(action, "add"))
+		return usage("--for is for bans add");
+	return ask_bans(socket_path, action, address, for_s, (json_int_t)limit);
 }
 
 int main(int argc, char **argv)

@@ -9,6 +9,7 @@
 #include "explain.h"
 #include "geoip.h"
 #include "hardtackctl.h"
+#include "ring_set.h"
 
 struct ask {
 	const char *file, *host, *cookie, *time;
@@ -180,6 +181,24 @@ static int explain_site(struct ask *a, const struct ht_config *c, const struct h
 	return status;
 }
 
+/* No daemon has run with this configuration: there is nothing that could verify. */
+static bool lacks_secrets(const struct ht_config *c, const struct ht_keyring *ring,
+			  struct ht_diag *diag)
+{
+	for (size_t i = 0; i < ring->nkeys; i++) {
+		if (!ring->keys[i].name || ring->keys[i].nsecrets)
+			continue;
+		diag->line = c->keys[i].line;
+		diag->col = c->keys[i].col;
+		snprintf(diag->text, sizeof(diag->text),
+			 "key '%.64s' has no secrets yet: hardtackd makes them in %.200s when it "
+			 "starts",
+			 c->keys[i].name, c->keys[i].directory);
+		return true;
+	}
+	return false;
+}
+
 int run_explain(const struct command *self, const char *socket_path, int argc, char **argv)
 {
 	struct ht_keyring *ring = NULL;
@@ -198,7 +217,8 @@ int run_explain(const struct command *self, const char *socket_path, int argc, c
 		status = set_time(&a, &now);
 	if (status)
 		return status;
-	if (ht_config_load(a.file, &c, &diag) || ht_keyring_load(c, &ring, &diag))
+	if (ht_config_load(a.file, &c, &diag) || ht_ring_set_look(c, now.now_s, &ring, &diag) ||
+	    lacks_secrets(c, ring, &diag))
 		status = fail_diag(&a, &diag);
 	else
 		status = explain_site(&a, c, ring, &now);

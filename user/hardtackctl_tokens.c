@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <openssl/rand.h>
 #include <time.h>
 
 #include "binding.h"
@@ -14,11 +15,13 @@
 #include "policy.h"
 #include "token.h"
 
-#define NATIVE_LIFETIME_S 86400 /* as `lifetime` is unless configured */
+#define NATIVE_LIFETIME_S 86400	  /* as `lifetime` is unless configured */
+#define SESSION_LIFETIME_S 172800 /* likewise */
 
 struct offline {
 	const char *profile, *key_file, *name, *value, *token;
 	const char *time, *expires, *attributes;		    /* native */
+	const char *data, *lifetime;				    /* session-id */
 	const char *algorithm, *encoding, *name_in_mac, *separator; /* proxysg */
 	const char **input;					    /* what stands behind --bind */
 	size_t ninputs;
@@ -28,29 +31,34 @@ struct offline {
 	char text[HT_BINDING_MAX];
 	struct ht_binding binding;
 	struct ht_token_params params;
+	uint8_t session[HT_SESSION_DATA];
 	uint64_t now_s;
 };
 
 void write_offline_usage(FILE *out)
 {
 	fputs("\nsign and verify take:\n"
-	      "  --profile P    native, f5-irule or proxysg\n"
+	      "  --profile P    native, f5-irule, proxysg or session-id\n"
 	      "  --key-file F   the key is the file's bytes, less one trailing newline\n"
 	      "  --name N       the covered cookie (not part of f5-irule's token)\n"
-	      "  --value V      its value\n"
+	      "  --value V      its value; sign makes that of a session-id\n"
 	      "  --bind INPUT   what the token is bound to, e.g. 192.0.2.10; again for several, "
 	      "in\n"
 	      "                 the order of the configuration. native: KIND=VALUE, as in\n"
 	      "                 client-ip/24=192.0.2.10; x509-spki and tls-exporter in hex\n"
-	      "  --token T      verify: the token to check\n"
-	      "  --time T       native: when it is signed or verified, in seconds since 1970\n"
+	      "  --token T      verify: the token to check; a session-id is its own\n"
+	      "  --time T       native, session-id: when it is signed or verified, in seconds\n"
+	      "                 since 1970\n"
 	      "  --expires T    native, sign: its end; unless given that of --attributes, or a "
 	      "day\n"
 	      "                 later\n"
 	      "  --attributes A native, sign: the cookie's, e.g. \"; Path=/; Secure\"\n"
 	      "  --algorithm sha256|sha1, --encoding base64|base64url|hex,\n"
 	      "  --name-in-mac true|false, --separator S\n"
-	      "                 proxysg: as in the configuration\n",
+	      "                 proxysg: as in the configuration\n"
+	      "  --data HEX     session-id, sign: its 16 bytes; random unless given\n"
+	      "  --lifetime S   session-id, verify: seconds that it is good for; 48 hours unless\n"
+	      "                 given\n",
 	      out);
 }
 
@@ -64,24 +72,29 @@ enum option_id {
 	OPT_TEXT, /* and those behind it: texts[] */
 };
 
+#define ONLY(p) (1u << HT_PROFILE_##p)
+#define ANY (~0u)
+
 static const struct {
 	const char *name;
 	size_t offset;
-	enum ht_profile only; /* HT_PROFILE_F5_IRULE: for all */
-	bool sign_only;
+	unsigned profiles; /* that have it */
+	bool sign_only, verify_only;
 } texts[] = {
-	{"profile", offsetof(struct offline, profile), HT_PROFILE_F5_IRULE, false},
-	{"key-file", offsetof(struct offline, key_file), HT_PROFILE_F5_IRULE, false},
-	{"name", offsetof(struct offline, name), HT_PROFILE_F5_IRULE, false},
-	{"value", offsetof(struct offline, value), HT_PROFILE_F5_IRULE, false},
-	{"token", offsetof(struct offline, token), HT_PROFILE_F5_IRULE, false},
-	{"time", offsetof(struct offline, time), HT_PROFILE_NATIVE, false},
-	{"expires", offsetof(struct offline, expires), HT_PROFILE_NATIVE, true},
-	{"attributes", offsetof(struct offline, attributes), HT_PROFILE_NATIVE, true},
-	{"algorithm", offsetof(struct offline, algorithm), HT_PROFILE_PROXYSG, false},
-	{"encoding", offsetof(struct offline, encoding), HT_PROFILE_PROXYSG, false},
-	{"name-in-mac", offsetof(struct offline, name_in_mac), HT_PROFILE_PROXYSG, false},
-	{"separator", offsetof(struct offline, separator), HT_PROFILE_PROXYSG, false},
+	{"profile", offsetof(struct offline, profile), ANY, false, false},
+	{"key-file", offsetof(struct offline, key_file), ANY, false, false},
+	{"name", offsetof(struct offline, name), ANY, false, false},
+	{"value", offsetof(struct offline, value), ANY, false, false},
+	{"token", offsetof(struct offline, token), ANY & ~ONLY(SESSION_ID), false, true},
+	{"time", offsetof(struct offline, time), ONLY(NATIVE) | ONLY(SESSION_ID), false, false},
+	{"expires", offsetof(struct offline, expires), ONLY(NATIVE), true, false},
+	{"attributes", offsetof(struct offline, attributes), ONLY(NATIVE), true, false},
+	{"algorithm", offsetof(struct offline, algorithm), ONLY(PROXYSG), false, false},
+	{"encoding", offsetof(struct offline, encoding), ONLY(PROXYSG), false, false},
+	{"name-in-mac", offsetof(struct offline, name_in_mac), ONLY(PROXYSG), false, false},
+	{"separator", offsetof(struct offline, separator), ONLY(PROXYSG), false, false},
+	{"data", offsetof(struct offline, data), ONLY(SESSION_ID), true, false},
+	{"lifetime", offsetof(struct offline, lifetime), ONLY(SESSION_ID), false, true},
 };
 
 #define NOPTIONS (HT_ARRAY_SIZE(texts) + 4)
@@ -134,27 +147,42 @@ static int parse_offline(int argc, char **argv, struct offline *o)
 
 /* ---- what it means ---- */
 
+static int check_texts(struct offline *o, bool verifies)
+{
+	for (size_t i = 0; i < HT_ARRAY_SIZE(texts); i++) {
+		if (!*text_of(o, i))
+			continue;
+		if (!(texts[i].profiles >> o->params.profile & 1))
+			return usage("profile %s has no --%s", o->profile, texts[i].name);
+		if (texts[i].sign_only && verifies)
+			return usage("--%s is what a token says itself; only sign takes it",
+				     texts[i].name);
+		if (texts[i].verify_only && !verifies)
+			return usage("--%s is for verify alone", texts[i].name);
+	}
+	return 0;
+}
+
 static int check_offline(struct offline *o, bool verifies)
 {
 	enum ht_profile *profile = &o->params.profile;
+	int status;
 
-	if (!o->profile || !o->key_file || !o->value)
+	if (!o->profile || !o->key_file)
 		return usage("--profile, --key-file and --value are needed");
 	if (ht_profile_parse(o->profile, profile) < 0)
 		return usage("there is no profile '%s'", o->profile);
 	if (!ht_profile_built(*profile))
 		return fail(EXIT_USAGE, "profile %s is not built yet", o->profile);
-	for (size_t i = 0; i < HT_ARRAY_SIZE(texts); i++) {
-		if (!*text_of(o, i))
-			continue;
-		if (texts[i].only != HT_PROFILE_F5_IRULE && texts[i].only != *profile)
-			return usage("profile %s has no --%s", o->profile, texts[i].name);
-		if (texts[i].sign_only && verifies)
-			return usage("--%s is what a token says itself; only sign takes it",
-				     texts[i].name);
-	}
-	if (verifies != !!o->token)
-		return usage("--token is what verify needs, and sign makes");
+	status = check_texts(o, verifies);
+	if (status)
+		return status;
+	if (*profile == HT_PROFILE_SESSION_ID && !verifies)
+		return o->value ? usage("the value is what sign makes of a session-id") : 0;
+	if (!o->value)
+		return usage("--profile, --key-file and --value are needed");
+	if (*profile != HT_PROFILE_SESSION_ID && verifies && !o->token)
+		return usage("--token is what verify needs");
 	return 0;
 }
 
@@ -196,6 +224,21 @@ static int set_proxysg(struct offline *o)
 	return status;
 }
 
+static uint8_t digit_of(char c)
+{
+	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
+/* As many bytes of lower-case hex, nothing more. In place, too. */
+static bool parse_hex(const char *text, uint8_t *ret, size_t n)
+{
+	if (strlen(text) != 2 * n || strspn(text, "0123456789abcdef") != 2 * n)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		ret[i] = (uint8_t)(digit_of(text[2 * i]) << 4 | digit_of(text[2 * i + 1]));
+	return true;
+}
+
 static int parse_seconds(const char *option, const char *text, uint64_t *ret)
 {
 	char *end;
@@ -205,6 +248,13 @@ static int parse_seconds(const char *option, const char *text, uint64_t *ret)
 	if (*text < '0' || *text > '9' || *end || errno)
 		return usage("--%s is a number of seconds since 1970, not '%s'", option, text);
 	return 0;
+}
+
+/* 0, or what to exit with: now unless --time says when. */
+static int set_time(struct offline *o)
+{
+	o->now_s = (uint64_t)time(NULL);
+	return o->time ? parse_seconds("time", o->time, &o->now_s) : 0;
 }
 
 /* As of a Set-Cookie: an end among them is the token's, too. */
@@ -222,13 +272,11 @@ static void read_attributes(struct offline *o)
 static int set_native(struct offline *o)
 {
 	struct ht_token_params *p = &o->params;
-	int status = 0;
+	int status;
 
 	if (!o->name)
 		return usage("--name is needed: it is part of the token");
-	o->now_s = (uint64_t)time(NULL);
-	if (o->time)
-		status = parse_seconds("time", o->time, &o->now_s);
+	status = set_time(o);
 	p->issued_s = o->now_s;
 	read_attributes(o);
 	if (!status && o->expires)
@@ -263,6 +311,25 @@ static int set_input(struct offline *o)
 	return 0;
 }
 
+static int set_session(struct offline *o)
+{
+	struct ht_token_params *p = &o->params;
+	int status = set_time(o);
+
+	if (!status && o->ninputs)
+		status = usage("profile session-id has no place for a binding");
+	p->issued_s = o->now_s;
+	p->data = o->session;
+	p->lifetime_s = SESSION_LIFETIME_S;
+	if (!status && o->lifetime)
+		status = parse_seconds("lifetime", o->lifetime, &p->lifetime_s);
+	if (!status && o->data && !parse_hex(o->data, o->session, sizeof(o->session)))
+		status = usage("--data is %d digits in hex", 2 * HT_SESSION_DATA);
+	if (!status && !o->data && RAND_bytes(o->session, sizeof(o->session)) != 1)
+		status = fail(EXIT_NO, "no random bytes are to be had");
+	return status;
+}
+
 static bool parse_address(const char *text, struct sockaddr_storage *ret)
 {
 	struct sockaddr_in *in = (struct sockaddr_in *)ret;
@@ -276,20 +343,11 @@ static bool parse_address(const char *text, struct sockaddr_storage *ret)
 	return inet_pton(AF_INET6, text, &in6->sin6_addr) == 1;
 }
 
-static uint8_t digit_of(char c)
-{
-	return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-}
-
 /* 64 digits, turned into bytes in place. */
 static bool parse_digest(char *text, struct ht_str *ret)
 {
-	size_t len = strlen(text);
-
-	if (len != 2 * HT_BINDING_DIGEST || strspn(text, "0123456789abcdef") != len)
+	if (!parse_hex(text, (uint8_t *)text, HT_BINDING_DIGEST))
 		return false;
-	for (size_t i = 0; i < HT_BINDING_DIGEST; i++)
-		text[i] = (char)(digit_of(text[2 * i]) << 4 | digit_of(text[2 * i + 1]));
 	*ret = (struct ht_str){text, HT_BINDING_DIGEST};
 	return true;
 }
@@ -354,6 +412,8 @@ static int set_binding(struct offline *o)
 
 static const char *why_refused(const struct ht_token_params *p)
 {
+	if (p->profile == HT_PROFILE_SESSION_ID)
+		return p->secret.len ? "--time has not ten digits" : "the key is empty";
 	if (!p->value.len)
 		return "an empty value is a deletion, it has no token";
 	if (p->profile == HT_PROFILE_F5_IRULE)
@@ -381,7 +441,7 @@ static int sign(const struct offline *o)
 	return finish(EXIT_YES);
 }
 
-/* What a native token that verifies says of itself. */
+/* What a token with times that verifies says of itself. */
 static void add_info(json_t *j, const struct ht_token_info *info)
 {
 	json_object_set_new(j, "issued", json_integer((json_int_t)info->issued_s));
@@ -399,8 +459,8 @@ static int verify(const struct offline *o)
 		[HT_TOKEN_EXPIRED] = "expired",
 	};
 	struct ht_token_info info;
-	enum ht_token_verdict verdict = ht_token_check(&o->params, HT_STR(o->token), o->now_s,
-						       &info);
+	enum ht_token_verdict verdict =
+		ht_token_check(&o->params, HT_STR(o->token ? o->token : o->value), o->now_s, &info);
 	int status = verdict == HT_TOKEN_VALID ? EXIT_YES : EXIT_NO;
 	json_t *j;
 
@@ -426,7 +486,7 @@ static int run_with_key(struct offline *o, bool verifies)
 		return fail(EXIT_USAGE, "%s: %s", o->key_file, diag.text);
 	p->secret = (struct ht_secret){.bytes = secret, .len = len};
 	p->name = HT_STR(o->name ? o->name : "");
-	p->value = HT_STR(o->value);
+	p->value = HT_STR(o->value ? o->value : "");
 	status = verifies ? verify(o) : sign(o);
 	ht_secret_free(secret, len);
 	return status;
@@ -451,7 +511,9 @@ int run_offline(const struct command *self, const char *socket_path, int argc, c
 		status = set_proxysg(&o);
 	if (!status && o.params.profile == HT_PROFILE_NATIVE)
 		status = set_native(&o);
-	if (!status)
+	if (!status && o.params.profile == HT_PROFILE_SESSION_ID)
+		status = set_session(&o);
+	else if (!status)
 		status = o.params.profile == HT_PROFILE_NATIVE ? set_binding(&o) : set_input(&o);
 	return status ? status : run_with_key(&o, verifies);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside of the HTTP/1.1 parser: shared by http.c, http_lines.c and chunked.c, for nobody else.
+ * Inside of the HTTP/1.1 parser: shared by http.c, http_lines.c, http_write.c and chunked.c, for
+ * nobody else.
  */
 #ifndef HT_HTTP_LINES_H
 #define HT_HTTP_LINES_H
@@ -37,6 +38,9 @@ int ht_http_take_version(struct ht_http_cursor *c, int *ret);
 /* All field lines and the empty one. -400 or -431; fields[HT_HTTP_FIELDS_MAX]. */
 int ht_http_take_fields(struct ht_http_cursor *c, bool request, struct ht_http_field *fields,
 			size_t *ret);
+
+/* The first control byte, a tab included, or end. */
+const char *ht_http_find_control(const char *p, const char *end);
 
 /* The first byte that cannot stand in a field value (or reason phrase), or end. */
 const char *ht_http_find_value_end(const char *p, const char *end);

@@ -6,7 +6,7 @@
  * understands: framing first, nothing twice.
  */
 
-#include "http.h"
+#include "http_lines.h"
 
 /* ---- output ---- */
 
@@ -56,18 +56,16 @@ static void put_clean(struct out *o, struct ht_str s)
 	char *p = o->p;
 
 	put_str(o, s);
-	for (; p < o->p; p++)
-		if ((uint8_t)*p < 0x20 || *p == 0x7f)
-			*p = ' ';
+	while ((p = (char *)ht_http_find_control(p, o->p)) < o->p)
+		*p = ' ';
 }
 
-static void put_clean_field(struct out *o, const char *name, struct ht_str value)
-{
-	put_str(o, HT_STR(name));
-	put_lit(o, ": ");
-	put_clean(o, value);
-	put_lit(o, "\r\n");
-}
+#define put_clean_field(o, name, value)                                                            \
+	({                                                                                         \
+		put_lit(o, name ": ");                                                             \
+		put_clean(o, value);                                                               \
+		put_lit(o, "\r\n");                                                                \
+	})
 
 static void put_length(struct out *o, uint64_t n)
 {
@@ -419,9 +417,10 @@ static void put_private(struct out *o, const struct ht_http_response *r,
 
 static bool put_extra(struct out *o, struct ht_str line)
 {
-	for (size_t i = 0; i < line.len; i++)
-		if (((uint8_t)line.p[i] < 0x20 && line.p[i] != '\t') || line.p[i] == 0x7f)
-			return false;
+	const char *end = line.p + line.len;
+
+	if (ht_http_find_value_end(line.p, end) < end)
+		return false;
 	flush_run(o);
 	put_str(o, line);
 	put_lit(o, "\r\n");

@@ -9,7 +9,6 @@
 #include <assert.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
-#include <openssl/hmac.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -23,8 +22,19 @@ struct secret_set {
 	uint8_t *region;
 	size_t region_len;
 	size_t nkeys;
-	char **names; /* copies: a snapshot may outlive its configuration */
-	struct ht_secret secrets[];
+	struct set_key {
+		char *name; /* a copy: a snapshot may outlive its configuration. NULL = no key */
+		size_t n;
+		struct ht_secret *secrets;
+	} keys[];
+};
+
+/* What a set is made of. */
+struct draft {
+	const char *name; /* borrowed */
+	struct ht_key_source source;
+	uint8_t *loose; /* what was read from a file */
+	size_t loose_len;
 };
 
 struct snapshot {
@@ -66,6 +76,16 @@ static void secure_unmap(uint8_t *p, size_t len)
 	munmap(p, len);
 }
 
+void *ht_secret_memory(size_t len)
+{
+	return secure_map(round_to_pages(len));
+}
+
+void ht_secret_memory_free(void *p, size_t len)
+{
+	secure_unmap(p, round_to_pages(len));
+}
+
 /* ---- one secret from a file ---- */
 
 #define READ_MAX (HT_SECRET_MAX + 2) /* one newline, and one byte to see that it is too long */
@@ -78,7 +98,7 @@ static int refuse(struct ht_diag *diag, const char *file, const char *why)
 	return -EINVAL;
 }
 
-static int open_secret(const char *file, int *ret_fd, struct ht_diag *diag)
+static int open_secret(const char *file, int *ret_fd, uint64_t *ret_born_s, struct ht_diag *diag)
 {
 	/* Non-blocking, so that a FIFO is refused instead of waited for. */
 	_cleanup_close_ int fd = open(ht_creds_path(file),
@@ -92,6 +112,7 @@ static int open_secret(const char *file, int *ret_fd, struct ht_diag *diag)
 	if (st.st_mode & S_IRWXO)
 		return refuse(diag, file,
 			      "everybody on this machine may use it; chmod 600 it, or 640");
+	*ret_born_s = st.st_mtime > 0 ? (uint64_t)st.st_mtime : 0;
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
@@ -112,10 +133,18 @@ static int read_up_to(int fd, uint8_t *bytes, size_t cap, size_t *ret_len)
 
 int ht_secret_read(const char *file, uint8_t **ret_bytes, size_t *ret_len, struct ht_diag *diag)
 {
+	uint64_t unused;
+
+	return ht_secret_read_born(file, ret_bytes, ret_len, &unused, diag);
+}
+
+int ht_secret_read_born(const char *file, uint8_t **ret_bytes, size_t *ret_len,
+			uint64_t *ret_born_s, struct ht_diag *diag)
+{
 	_cleanup_close_ int fd = -1;
 	uint8_t *bytes;
 	size_t len = 0;
-	int r = open_secret(file, &fd, diag);
+	int r = open_secret(file, &fd, ret_born_s, diag);
 
 	if (r)
 		return r;
@@ -149,69 +178,122 @@ void ht_secret_free(uint8_t *bytes, size_t len)
 
 /* ---- sets ---- */
 
+/* A label of its own: no format signs it. */
+static void name_keyed(const struct ht_mac_key *keyed, char ret[HT_SECRET_ID_LEN + 1])
+{
+	static const struct ht_str label = {"hardtack secret id", 18};
+	uint8_t mac[SHA256_DIGEST_LENGTH];
+
+	ht_mac_sha256(keyed, &label, 1, mac);
+	for (size_t i = 0; i < HT_SECRET_ID_LEN / 2; i++)
+		snprintf(ret + 2 * i, 3, "%02x", mac[i]);
+}
+
+void ht_secret_name(const uint8_t *bytes, size_t len, char ret[HT_SECRET_ID_LEN + 1])
+{
+	struct ht_mac_key keyed;
+
+	ht_mac_key_make(bytes, len, &keyed);
+	name_keyed(&keyed, ret);
+	OPENSSL_cleanse(&keyed, sizeof(keyed));
+}
+
 static void set_free(struct secret_set *set)
 {
 	if (!set)
 		return;
 	secure_unmap(set->region, set->region_len);
-	for (size_t i = 0; i < set->nkeys && set->names; i++)
-		free(set->names[i]);
-	free(set->names);
+	for (size_t i = 0; i < set->nkeys; i++) {
+		free(set->keys[i].name);
+		free(set->keys[i].secrets);
+	}
 	free(set);
 }
 
-static struct secret_set *set_new(size_t nkeys)
+/* Names and room for secrets. */
+static struct secret_set *set_new(const struct draft *drafts, size_t nkeys)
 {
-	struct secret_set *set = calloc(1, sizeof(*set) + nkeys * sizeof(set->secrets[0]));
+	struct secret_set *set = calloc(1, sizeof(*set) + nkeys * sizeof(set->keys[0]));
 
 	if (!set)
 		return NULL;
 	atomic_init(&set->refs, 1);
 	set->nkeys = nkeys;
-	set->names = calloc(nkeys + 1, sizeof(*set->names));
-	if (set->names)
-		return set;
-	free(set);
-	return NULL;
-}
+	for (size_t i = 0; i < nkeys; i++) {
+		struct set_key *key = &set->keys[i];
 
-/* Until set_seal() each secret has a mapping of its own. */
-static void drop_loose(struct secret_set *set)
-{
-	for (size_t i = 0; i < set->nkeys; i++) {
-		ht_secret_free((uint8_t *)set->secrets[i].bytes, set->secrets[i].len);
-		set->secrets[i].bytes = NULL;
+		if (!drafts[i].name)
+			continue; /* a place that a reload left empty */
+		key->n = drafts[i].source.n;
+		key->name = strdup(drafts[i].name);
+		key->secrets = calloc(key->n + 1, sizeof(*key->secrets));
+		if (!key->name || !key->secrets) {
+			set_free(set);
+			return NULL;
+		}
 	}
+	return set;
 }
 
-/* Moves the secrets into one region, behind the state that signing with them begins with. */
-static int set_seal(struct secret_set *set)
+static void secret_place(struct ht_secret *ret, const struct ht_secret_source *s,
+			 struct ht_mac_key *keyed, uint8_t *at)
 {
-	size_t total = 1 + set->nkeys * sizeof(struct ht_mac_key);
-	struct ht_mac_key *keyed;
-	uint8_t *p;
+	memcpy(at, s->bytes, s->len);
+	ht_mac_key_make(at, s->len, keyed);
+	ht_mac_key_make_id(keyed);
+	*ret = (struct ht_secret){
+		.bytes = at,
+		.len = s->len,
+		.keyed = keyed,
+		.born_s = s->born_s,
+		.retire_s = s->retire_s,
+		.early = s->early,
+	};
+	name_keyed(keyed, ret->id);
+}
 
-	for (size_t i = 0; i < set->nkeys; i++)
-		total += set->secrets[i].len;
-	set->region_len = round_to_pages(total);
+/* Copies the secrets into one region, behind the state that signing with them begins with. */
+static int set_fill(struct secret_set *set, const struct draft *drafts)
+{
+	struct ht_mac_key *keyed;
+	size_t n = 0, bytes = 1;
+	uint8_t *at;
+
+	for (size_t i = 0; i < set->nkeys; i++) {
+		n += set->keys[i].n;
+		for (size_t k = 0; k < set->keys[i].n; k++)
+			bytes += drafts[i].source.secret[k].len;
+	}
+	set->region_len = round_to_pages(n * sizeof(*keyed) + bytes);
 	set->region = secure_map(set->region_len);
 	if (!set->region)
 		return -ENOMEM;
 	keyed = (struct ht_mac_key *)set->region;
-	p = set->region + set->nkeys * sizeof(*keyed);
+	at = set->region + n * sizeof(*keyed);
 	for (size_t i = 0; i < set->nkeys; i++) {
-		uint8_t *loose = (uint8_t *)set->secrets[i].bytes;
+		for (size_t k = 0; k < set->keys[i].n; k++) {
+			const struct ht_secret_source *s = &drafts[i].source.secret[k];
 
-		if (!loose)
-			continue;
-		memcpy(p, loose, set->secrets[i].len);
-		set->secrets[i].bytes = p;
-		ht_mac_key_make(p, set->secrets[i].len, &keyed[i]);
-		ht_mac_key_make_id(&keyed[i]);
-		set->secrets[i].keyed = &keyed[i];
-		p += set->secrets[i].len;
-		ht_secret_free(loose, set->secrets[i].len);
+			secret_place(&set->keys[i].secrets[k], s, keyed++, at);
+			at += s->len;
+		}
 	}
+	/* A stray write faults instead of changing what is signed. */
+	(void)mprotect(set->region, set->region_len, PROT_READ);
+	return 0;
+}
+
+static int set_make(const struct draft *drafts, size_t nkeys, struct secret_set **ret)
+{
+	struct secret_set *set = set_new(drafts, nkeys);
+
+	if (!set)
+		return -ENOMEM;
+	if (set_fill(set, drafts)) {
+		set_free(set);
+		return -ENOMEM;
+	}
+	*ret = set;
 	return 0;
 }
 
@@ -219,6 +301,90 @@ static void set_unref(struct secret_set *set)
 {
 	if (atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) == 1)
 		set_free(set);
+}
+
+/* ---- what a key is made of ---- */
+
+static bool same_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
+{
+	return a_len == b_len && !CRYPTO_memcmp(a, b, b_len);
+}
+
+void ht_key_live(const struct ht_key *key, uint64_t now_s, struct ht_key_source *ret)
+{
+	ret->given = true;
+	ret->n = 0;
+	for (size_t i = 0; i < key->nsecrets && ret->n < HT_SECRETS_MAX; i++) {
+		const struct ht_secret *s = &key->secrets[i];
+
+		if (s->retire_s && s->retire_s <= now_s)
+			continue;
+		ret->secret[ret->n++] = (struct ht_secret_source){
+			.bytes = s->bytes,
+			.len = s->len,
+			.born_s = s->born_s,
+			.retire_s = s->retire_s,
+			.early = s->early,
+		};
+	}
+}
+
+bool ht_key_is(const struct ht_key *key, const struct ht_key_source *source)
+{
+	if (key->nsecrets != source->n)
+		return false;
+	for (size_t i = 0; i < source->n; i++) {
+		const struct ht_secret *a = &key->secrets[i];
+		const struct ht_secret_source *b = &source->secret[i];
+
+		if (!same_bytes(a->bytes, a->len, b->bytes, b->len) || a->early != b->early)
+			return false;
+	}
+	return true;
+}
+
+/* Behind what the file holds now: the secrets until now, each until its time is over. */
+static void source_carry(struct ht_key_source *s, const struct ht_key *before, uint64_t lifetime_s,
+			 uint64_t now_s)
+{
+	const struct ht_secret_source newest = s->secret[0];
+	struct ht_key_source live;
+
+	ht_key_live(before, now_s, &live);
+	if (live.n &&
+	    same_bytes(live.secret[0].bytes, live.secret[0].len, newest.bytes, newest.len))
+		s->secret[0].born_s = live.secret[0].born_s;
+	for (size_t i = 0; i < live.n && s->n < HT_SECRETS_MAX; i++) {
+		if (same_bytes(live.secret[i].bytes, live.secret[i].len, newest.bytes, newest.len))
+			continue;
+		if (!live.secret[i].retire_s)
+			live.secret[i].retire_s = now_s + lifetime_s;
+		s->secret[s->n++] = live.secret[i];
+	}
+}
+
+static int draft_read(struct draft *d, const struct ht_key_config *key, const struct ht_key *before,
+		      uint64_t now_s, struct ht_diag *why)
+{
+	struct ht_key_source *s = &d->source;
+	uint64_t born_s;
+	int r = ht_secret_read_born(key->file, &d->loose, &d->loose_len, &born_s, why);
+
+	if (r)
+		return r;
+	s->n = 1;
+	s->secret[0] =
+		(struct ht_secret_source){.bytes = d->loose, .len = d->loose_len, .born_s = born_s};
+	if (before && key->lifetime_s && before->name && !strcmp(before->name, key->name))
+		source_carry(s, before, key->lifetime_s, now_s);
+	return 0;
+}
+
+static void drafts_free(struct draft *drafts, size_t n)
+{
+	for (size_t i = 0; drafts && i < n; i++)
+		ht_secret_free(drafts[i].loose, drafts[i].loose_len);
+	free(drafts);
 }
 
 /* ---- snapshots ---- */
@@ -237,13 +403,26 @@ static int snapshot_new(struct secret_set *set, struct snapshot **ret)
 	s->ring.global_gen = 1;
 	for (size_t i = 0; i < set->nkeys; i++)
 		s->keys[i] = (struct ht_key){
-			.name = set->names[i],
+			.name = set->keys[i].name,
 			.gen = 1,
-			.nsecrets = set->names[i] ? 1 : 0,
-			.secrets = &set->secrets[i],
+			.nsecrets = set->keys[i].n,
+			.secrets = set->keys[i].secrets,
 		};
 	*ret = s;
 	return 0;
+}
+
+static int snapshot_make(const struct draft *drafts, size_t nkeys, struct snapshot **ret)
+{
+	struct secret_set *set;
+	int r = set_make(drafts, nkeys, &set);
+
+	if (r)
+		return r;
+	r = snapshot_new(set, ret);
+	if (r)
+		set_free(set);
+	return r;
 }
 
 static int fail_key(struct ht_diag *diag, const struct ht_config *c, size_t key,
@@ -262,52 +441,65 @@ static int fail_memory(struct ht_diag *diag, const struct ht_config *c)
 	return -ENOMEM;
 }
 
-static int load_loose(const struct ht_config *c, struct secret_set *set, struct ht_diag *diag)
-{
-	for (size_t i = 0; i < c->nkeys; i++) {
-		struct ht_diag why;
-		uint8_t *bytes;
-		size_t len;
-
-		if (!c->keys[i].name)
-			continue; /* a place that a reload left empty */
-		if (ht_secret_read(c->keys[i].file, &bytes, &len, &why))
-			return fail_key(diag, c, i, &why);
-		set->secrets[i] = (struct ht_secret){.bytes = bytes, .len = len};
-		set->names[i] = strdup(c->keys[i].name);
-		if (!set->names[i])
-			return fail_memory(diag, c);
-	}
-	return 0;
-}
-
 int ht_keyring_load(const struct ht_config *c, struct ht_keyring **ret, struct ht_diag *diag)
 {
-	struct secret_set *set = set_new(c->nkeys);
+	return ht_keyring_make(c, NULL, NULL, 0, ret, diag);
+}
+
+int ht_keyring_make(const struct ht_config *c, const struct ht_key_source *given,
+		    const struct ht_keyring *before, uint64_t now_s, struct ht_keyring **ret,
+		    struct ht_diag *diag)
+{
+	struct draft *drafts = calloc(c->nkeys + 1, sizeof(*drafts));
+	struct snapshot *s;
+	int r = 0;
+
+	if (!drafts)
+		return fail_memory(diag, c);
+	for (size_t i = 0; !r && i < c->nkeys; i++) {
+		struct ht_diag why;
+
+		drafts[i].name = c->keys[i].name;
+		if (given && given[i].given)
+			drafts[i].source = given[i];
+		else if (c->keys[i].name &&
+			 draft_read(&drafts[i], &c->keys[i],
+				    before && i < before->nkeys ? &before->keys[i] : NULL, now_s,
+				    &why))
+			r = fail_key(diag, c, i, &why);
+	}
+	if (!r && snapshot_make(drafts, c->nkeys, &s))
+		r = fail_memory(diag, c);
+	if (!r)
+		*ret = &s->ring;
+	drafts_free(drafts, c->nkeys);
+	return r;
+}
+
+int ht_keyring_replace(const struct ht_keyring *old, size_t key, const struct ht_key_source *with,
+		       struct ht_keyring **ret)
+{
+	struct draft *drafts = calloc(old->nkeys, sizeof(*drafts));
 	struct snapshot *s;
 	int r;
 
-	if (!set)
-		return fail_memory(diag, c);
-	r = load_loose(c, set, diag);
-	if (!r && set_seal(set))
-		r = fail_memory(diag, c);
-	if (r) {
-		drop_loose(set);
-		goto out;
+	assert(key < old->nkeys);
+	if (!drafts)
+		return -ENOMEM;
+	for (size_t i = 0; i < old->nkeys; i++) {
+		drafts[i].name = old->keys[i].name;
+		ht_key_live(&old->keys[i], 0, &drafts[i].source);
 	}
-	/* A stray write faults instead of changing what is signed. */
-	(void)mprotect(set->region, set->region_len, PROT_READ);
-	r = snapshot_new(set, &s);
-	if (r) {
-		fail_memory(diag, c);
-		goto out;
-	}
+	drafts[key].source = *with;
+	r = snapshot_make(drafts, old->nkeys, &s);
+	free(drafts);
+	if (r)
+		return r;
+	s->ring.global_gen = old->global_gen;
+	for (size_t i = 0; i < old->nkeys; i++)
+		s->keys[i].gen = old->keys[i].gen + (i == key);
 	*ret = &s->ring;
 	return 0;
-out:
-	set_free(set);
-	return r;
 }
 
 int ht_keyring_bump(const struct ht_keyring *old, int key, struct ht_keyring **ret)
@@ -332,11 +524,14 @@ int ht_keyring_bump(const struct ht_keyring *old, int key, struct ht_keyring **r
 	return 0;
 }
 
-static bool same_secret(const struct ht_key *a, const struct ht_key *b)
+static bool same_secrets(const struct ht_key *a, const struct ht_key *b)
 {
-	return a->nsecrets == 1 && b->nsecrets == 1 && !strcmp(a->name, b->name) &&
-	       a->secrets->len == b->secrets->len &&
-	       !CRYPTO_memcmp(a->secrets->bytes, b->secrets->bytes, a->secrets->len);
+	struct ht_key_source all;
+
+	if (!a->name || !b->name)
+		return !a->name && !b->name;
+	ht_key_live(b, 0, &all);
+	return !strcmp(a->name, b->name) && ht_key_is(a, &all);
 }
 
 void ht_keyring_follow(struct ht_keyring *ring, const struct ht_keyring *before)
@@ -346,26 +541,33 @@ void ht_keyring_follow(struct ht_keyring *ring, const struct ht_keyring *before)
 	s->ring.global_gen = before->global_gen;
 	for (size_t i = 0; i < ring->nkeys && i < before->nkeys; i++) {
 		const struct ht_key *old = &before->keys[i];
-		bool same = same_secret(&s->keys[i], old) ||
-			    (!s->keys[i].nsecrets && !old->nsecrets);
 
-		s->keys[i].gen = old->gen + !same;
+		s->keys[i].gen = old->gen + !same_secrets(&s->keys[i], old);
 	}
 }
 
 int ht_keyring_print(const struct ht_key *key, const uint8_t salt[HT_PRINT_LEN],
 		     uint8_t ret[HT_PRINT_LEN])
 {
-	unsigned char mac[EVP_MAX_MD_SIZE];
+	struct ht_str parts[2 * HT_SECRETS_MAX];
+	uint8_t mac[SHA256_DIGEST_LENGTH];
+	struct ht_mac_key keyed;
 
 	memset(ret, 0, HT_PRINT_LEN);
 	if (!key->nsecrets)
 		return 0;
-	if (!HMAC(EVP_sha256(), salt, HT_PRINT_LEN, key->secrets->bytes, key->secrets->len, mac,
-		  NULL))
-		return -EIO;
+	assert(key->nsecrets <= HT_SECRETS_MAX);
+	for (size_t i = 0; i < key->nsecrets; i++) {
+		const struct ht_secret *s = &key->secrets[i];
+
+		parts[2 * i] = (struct ht_str){(const char *)&s->len, sizeof(s->len)};
+		parts[2 * i + 1] = (struct ht_str){(const char *)s->bytes, s->len};
+	}
+	ht_mac_key_make(salt, HT_PRINT_LEN, &keyed);
+	ht_mac_sha256(&keyed, parts, 2 * key->nsecrets, mac);
 	memcpy(ret, mac, HT_PRINT_LEN);
 	OPENSSL_cleanse(mac, sizeof(mac));
+	OPENSSL_cleanse(&keyed, sizeof(keyed));
 	return 0;
 }
 
@@ -374,8 +576,8 @@ static bool same_past(const struct ht_key *key, const struct ht_key_past *past,
 {
 	uint8_t print[HT_PRINT_LEN];
 
-	if (!key->nsecrets || !past->name)
-		return !key->nsecrets && !past->name;
+	if (!key->name || !past->name)
+		return !key->name && !past->name;
 	return !strcmp(key->name, past->name) && !ht_keyring_print(key, salt, print) &&
 	       !CRYPTO_memcmp(print, past->print, sizeof(print));
 }

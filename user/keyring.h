@@ -11,7 +11,9 @@
 #include "config.h"
 #include "util.h"
 
-#define HT_SECRET_MAX 4096 /* bytes of a secret; longer key files are refused */
+#define HT_SECRET_MAX 4096  /* bytes of a secret; longer key files are refused */
+#define HT_SECRET_ID_LEN 16 /* characters */
+#define HT_SECRETS_MAX 16   /* live ones of a key */
 
 struct ht_mac_key;
 
@@ -20,13 +22,17 @@ struct ht_secret {
 	const uint8_t *bytes;
 	size_t len;
 	const struct ht_mac_key *keyed; /* kept HMAC state, in the same memory; or NULL */
+	uint64_t born_s, retire_s;	/* Unix time; 0 = not known, never */
+	char id[HT_SECRET_ID_LEN + 1];	/* a print of it, the same on every node; no secret */
+	bool early; /* newer than [0]: others may sign with it already, and that is no renewal */
 };
 
 struct ht_key {
 	const char *name;
 	uint32_t gen; /* what a push must carry */
 	size_t nsecrets;
-	const struct ht_secret *secrets; /* newest first: sign with [0], verify with each */
+	/* newest first, an early one last: sign with [0], verify with each that is not retired */
+	const struct ht_secret *secrets;
 };
 
 struct ht_keyring {
@@ -42,8 +48,52 @@ struct ht_keyring {
  */
 int ht_keyring_load(const struct ht_config *c, struct ht_keyring **ret, struct ht_diag *diag);
 
+/* Secrets of a key that don't come out of its file, in the order of ht_key.secrets. */
+struct ht_secret_source {
+	const uint8_t *bytes;
+	size_t len;
+	uint64_t born_s, retire_s;
+	bool early;
+};
+struct ht_key_source {
+	bool given; /* else the file is read */
+	size_t n;   /* may be 0: then nothing of this key is signed, and nothing verifies */
+	struct ht_secret_source secret[HT_SECRETS_MAX];
+};
+
+/*
+ * The same with other sources: given[nkeys], or NULL. `before` is the ring until now, or NULL: where
+ * a key's file has changed and the key has a lifetime, its secrets until now verify for as long.
+ */
+int ht_keyring_make(const struct ht_config *c, const struct ht_key_source *given,
+		    const struct ht_keyring *before, uint64_t now_s, struct ht_keyring **ret,
+		    struct ht_diag *diag);
+
+/*
+ * A new snapshot where `key` has these secrets and a new generation, everything else is as it was.
+ * -ENOMEM.
+ */
+int ht_keyring_replace(const struct ht_keyring *old, size_t key, const struct ht_key_source *with,
+		       struct ht_keyring **ret);
+
+/* The secrets that the key has, less those that are retired by now. They are borrowed from it. */
+void ht_key_live(const struct ht_key *key, uint64_t now_s, struct ht_key_source *ret);
+
+/* Does the key have exactly these secrets in this order? */
+bool ht_key_is(const struct ht_key *key, const struct ht_key_source *source);
+
+/* The id of a secret. */
+void ht_secret_name(const uint8_t *bytes, size_t len, char ret[HT_SECRET_ID_LEN + 1]);
+
+/* Memory for secrets: zeroed, locked, in no dump, not in children; wiped when freed. NULL-safe. */
+void *ht_secret_memory(size_t len);
+void ht_secret_memory_free(void *p, size_t len);
+
 /* One secret from a file, by the same rules, for the offline tools. *ret_bytes: ht_secret_free() */
 int ht_secret_read(const char *file, uint8_t **ret_bytes, size_t *ret_len, struct ht_diag *diag);
+/* The same, and when the file was last changed. */
+int ht_secret_read_born(const char *file, uint8_t **ret_bytes, size_t *ret_len,
+			uint64_t *ret_born_s, struct ht_diag *diag);
 void ht_secret_free(uint8_t *bytes, size_t len);
 
 /*

@@ -119,6 +119,10 @@ static int load(struct ht_daemon *d, bool check)
 			 !ht_tls_ktls_probe(d->ktls_why, sizeof(d->ktls_why));
 	if (d->config->ktls == HT_OFF)
 		snprintf(d->ktls_why, sizeof(d->ktls_why), "ktls: off is configured");
+	if (!check)
+		d->common.rings = ht_ring_set_new();
+	if (!check && !d->common.rings)
+		return EXIT_STARTUP;
 	err = ht_gateway_new(&d->common, d->config, NULL, &d->gateway, &d->ring, &diag);
 	if (!err) {
 		d->gateway->config_kept = true;
@@ -234,6 +238,7 @@ static int publish(struct ht_daemon *d)
 		return fail("can't publish a site's rules to the gate", strerror(-err));
 	recall_generations(d);
 	ht_common_set_ring(&d->common, TAKE_PTR(d->ring));
+	ht_ring_set_commit(d->common.rings);
 	/* after the generations: what the file calls unchanged must never be more than they say */
 	err = d->keep ? ht_keep_write(d->keep, ht_offload_id(d->common.offload),
 				      ht_offload_keys(d->common.offload), d->common.ring)
@@ -360,6 +365,7 @@ static int open_ctl(struct ht_daemon *d)
 
 	d->ctl_daemon = (struct ht_ctl_daemon){
 		.offload = d->common.offload,
+		.guard = d->common.guard,
 		.stats = (const struct ht_stats *const *)d->stats,
 		.nstats = d->nworkers,
 		.gate_why = d->gate_why,
@@ -369,6 +375,9 @@ static int open_ctl(struct ht_daemon *d)
 		.reload = ht_daemon_reload,
 		.revoke = ht_daemon_revoke,
 		.revoked = ht_daemon_revoked,
+		.rotate = ht_daemon_rotate_key,
+		.revoke_key = ht_daemon_revoke_key,
+		.keys = ht_daemon_keys,
 		.arg = d,
 	};
 	ht_daemon_show(d);
@@ -402,7 +411,7 @@ static int open_events(struct ht_daemon *d)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	d->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	d->flush_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (d->signal_fd < 0 || d->flush_fd < 0)
+	if (d->signal_fd < 0 || d->flush_fd < 0 || ht_daemon_keys_open(d))
 		return fail("can't watch for signals", strerror(errno));
 	ht_daemon_flush_every(d, d->config->tokens.flush_every_s);
 	return 0;
@@ -448,6 +457,8 @@ static int set_up(struct ht_daemon *d)
 		err = open_events(d);
 	if (!err)
 		err = open_workers(d);
+	if (!err && ht_daemon_open_guard(d))
+		err = fail("can't open the guard", strerror(ENOMEM));
 	if (!err)
 		err = open_ctl(d);
 	if (!err)
@@ -460,6 +471,8 @@ static int set_up(struct ht_daemon *d)
 		if (r)
 			err = fail("can't start a worker", strerror(-r));
 	}
+	if (!err && ht_daemon_keys_start(d))
+		err = fail("can't mind the keys", strerror(ENOMEM));
 	return err;
 }
 
@@ -538,6 +551,8 @@ static void serve(struct ht_daemon *d)
 		{.fd = d->signal_fd, .events = POLLIN},
 		{.fd = d->flush_fd, .events = POLLIN},
 		{.fd = ht_ctl_fd(d->ctl), .events = POLLIN},
+		{.fd = d->keys_fd, .events = POLLIN},
+		{.fd = ht_ring_set_fd(d->common.rings), .events = POLLIN},
 	};
 	uint64_t times;
 
@@ -551,6 +566,10 @@ static void serve(struct ht_daemon *d)
 			flush_tokens(d);
 		if (fds[2].revents)
 			ht_ctl_dispatch(d->ctl);
+		if (fds[3].revents)
+			ht_daemon_keys_timer(d);
+		if (fds[4].revents)
+			ht_daemon_keys_told(d);
 	}
 }
 
@@ -573,9 +592,11 @@ static void tear_down(struct ht_daemon *d)
 	}
 	ht_gateway_unref(g);
 	ht_access_log_close(d->common.access_log);
+	ht_guard_close(d->common.guard);
 	ht_offload_close(d->common.offload);
 	ht_offload_close(d->common.plain);
 	ht_keyring_unref(d->ring);
+	ht_ring_set_free(d->common.rings);
 	ht_common_close(&d->common);
 	ht_config_free(d->config);
 	ht_keep_revoked_close(d->keep_revoked);
@@ -584,6 +605,8 @@ static void tear_down(struct ht_daemon *d)
 		close(d->signal_fd);
 	if (d->flush_fd >= 0)
 		close(d->flush_fd);
+	if (d->keys_fd >= 0)
+		close(d->keys_fd);
 }
 
 static int run(struct ht_daemon *d)
@@ -607,7 +630,7 @@ int main(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	static struct ht_daemon daemon = {.signal_fd = -1, .flush_fd = -1};
+	static struct ht_daemon daemon = {.signal_fd = -1, .flush_fd = -1, .keys_fd = -1};
 	bool check = false;
 	int opt, code;
 

@@ -25,9 +25,12 @@ struct ht_daemon {
 	struct ht_worker **workers;
 	struct ht_stats **stats; /* one per worker */
 	char gate_why[512], ktls_why[256];
-	int signal_fd, flush_fd;
+	int signal_fd, flush_fd, keys_fd;
 	uint64_t drain_until_ms; /* 0 = serving */
-	unsigned switching;	 /* workers that have not gone over to the newest generation yet */
+	struct {
+		uint64_t rotations, revocations, failures;
+	} key_counts[HT_KEYS_MAX]; /* by the key's place */
+	unsigned switching; /* workers that have not gone over to the newest generation yet */
 };
 
 /*
@@ -47,6 +50,28 @@ int ht_daemon_open_revoked(struct ht_daemon *d);
 /* As ht_ctl_daemon.revoke and .revoked; `arg` is the daemon. */
 int ht_daemon_revoke(void *arg, struct ht_ctl_revocation *r, char *why, size_t why_len);
 size_t ht_daemon_revoked(void *arg);
+
+/* Keys that change by themselves (main_keys.c): before privileges go, and when workers run. -errno. */
+int ht_daemon_keys_open(struct ht_daemon *d);
+int ht_daemon_keys_start(struct ht_daemon *d);
+/* When keys_fd, or the set of rings, is readable. */
+void ht_daemon_keys_timer(struct ht_daemon *d);
+void ht_daemon_keys_told(struct ht_daemon *d);
+/* Publishes what has changed, if anything has. */
+void ht_daemon_keys_follow(struct ht_daemon *d, const char *why);
+/* Logs and counts what is different in `is`; remembers the ring that is published for a restart. */
+void ht_daemon_note_ring(struct ht_daemon *d, const struct ht_keyring *was,
+			 const struct ht_keyring *is, const char *why);
+void ht_daemon_keep_ring(const struct ht_daemon *d);
+/* As ht_ctl_daemon.rotate, .revoke_key and .keys; `arg` is the daemon. */
+int ht_daemon_rotate_key(void *arg, const char *name, char *why, size_t why_len);
+int ht_daemon_revoke_key(void *arg, const char *name, char *why, size_t why_len);
+size_t ht_daemon_keys(void *arg, struct ht_stats_key *ret);
+
+/* Opens and attaches the guard; needs the listeners' ports and privileges. -errno. */
+int ht_daemon_open_guard(struct ht_daemon *d);
+/* Another generation's listeners and settings. Logs. */
+void ht_daemon_apply_guard(struct ht_daemon *d, const struct ht_gateway *g);
 
 /* The timer of tokens.flush-every. */
 void ht_daemon_flush_every(const struct ht_daemon *d, uint64_t every_s);

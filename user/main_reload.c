@@ -32,6 +32,7 @@ static void name_unchanged(const struct ht_daemon *d, const struct ht_config *c,
 			   size_t len)
 {
 	const struct ht_config *was = d->config;
+	const char *fixed = ht_guard_fixed(&was->guard, &c->guard);
 
 	list[0] = 0;
 	name_it(list, len, was->gate != c->gate, "gate");
@@ -46,6 +47,7 @@ static void name_unchanged(const struct ht_daemon *d, const struct ht_config *c,
 			     c->admin ? c->admin->text : NULL),
 		"admin");
 	name_it(list, len, text_differs(was->user, c->user), "user");
+	name_it(list, len, fixed, fixed);
 	name_it(list, len,
 		was->access_log.format != c->access_log.format ||
 			text_differs(was->access_log.to, c->access_log.to),
@@ -180,17 +182,14 @@ static void commit(struct ht_daemon *d, struct ht_gateway *new, struct ht_keyrin
 	struct ht_gateway *old = d->gateway;
 	int err;
 
+	d->gateway = new;
+	ht_daemon_note_ring(d, d->common.ring, ring, "a reload");
 	ht_common_set_ring(&d->common, ring);
-	err = d->keep ? ht_keep_write(d->keep, ht_offload_id(d->common.offload),
-				      ht_offload_keys(d->common.offload), ring)
-		      : 0;
-	if (err)
-		ht_log(LOG_WARNING, "msg=\"tokens may not survive a restart\" error=\"%s\"",
-		       strerror(-err));
+	ht_ring_set_commit(d->common.rings);
+	ht_daemon_keep_ring(d);
 	err = ht_health_start(new->health);
 	if (err)
 		ht_log(LOG_ERR, "msg=\"backends are not watched\" error=\"%s\"", strerror(-err));
-	d->gateway = new;
 	d->switching = d->nworkers;
 	for (unsigned w = 0; w < d->nworkers; w++)
 		ht_worker_switch(d->workers[w], new, TAKE_PTR(s->fds[w]));
@@ -198,8 +197,12 @@ static void commit(struct ht_daemon *d, struct ht_gateway *new, struct ht_keyrin
 		ht_log(LOG_CRIT, "msg=\"a worker does not answer\"");
 	ht_health_stop(old->health);
 	sockets_move(old, new);
+	ht_daemon_apply_guard(d, new);
 	ht_daemon_flush_every(d, new->config->tokens.flush_every_s);
 	ht_daemon_show(d);
+	err = ht_daemon_keys_start(d); /* the first one of memcached may be among them */
+	if (err)
+		ht_log(LOG_ERR, "msg=\"keys are not minded\" error=\"%s\"", strerror(-err));
 	ht_gateway_unref(old);
 }
 

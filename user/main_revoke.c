@@ -38,10 +38,12 @@ size_t ht_daemon_revoked(void *arg)
 /* What the rules of one site make of the cookie. */
 struct standing {
 	bool covered, enforced;
+	bool whole, session; /* it goes by its whole value; by the session that an id names */
 	uint64_t lifetime_s; /* of its tokens; 0 = they have no end */
 };
 
-static void look_at_site(const struct ht_policy_site *p, struct ht_str name, struct standing *s)
+static void look_at_site(const struct ht_policy_site *p, struct ht_str name, struct ht_str value,
+			 struct standing *s)
 {
 	bool token;
 	size_t i = ht_policy_covers(p, name, &token);
@@ -50,6 +52,12 @@ static void look_at_site(const struct ht_policy_site *p, struct ht_str name, str
 		return;
 	s->covered = true;
 	s->enforced |= p->rules[i]->mode == HT_MODE_ENFORCE;
+	if (ht_policy_session(p->rules[i], value).len < value.len)
+		s->session = true;
+	else
+		s->whole = true;
+	if (p->rules[i]->accept >> HT_PROFILE_SESSION_ID & 1)
+		s->lifetime_s = HT_MAX(s->lifetime_s, p->rules[i]->session_s);
 	if (p->rules[i]->accept >> HT_PROFILE_NATIVE & 1)
 		s->lifetime_s = HT_MAX(s->lifetime_s, p->rules[i]->lifetime_s);
 }
@@ -67,7 +75,7 @@ static int find(const struct ht_daemon *d, struct ht_ctl_revocation *r, struct s
 	}
 	for (size_t i = 0; i < g->config->nsites; i++) {
 		if (!site || site == &g->config->sites[i])
-			look_at_site(&g->policies[i], r->name, ret);
+			look_at_site(&g->policies[i], r->name, r->value, ret);
 	}
 	if (site)
 		r->site = HT_STR(site->hosts[0]);
@@ -109,12 +117,22 @@ static int publish(struct ht_daemon *d, const struct ht_revoked_entry *e, uint64
 	return 0;
 }
 
+static int revoke_value(struct ht_daemon *d, const struct ht_ctl_revocation *r, struct ht_str value,
+			uint64_t now_s, char *why, size_t why_len)
+{
+	struct ht_revoked_entry e;
+
+	ht_revoked_hash(&d->keep_revoked->keys, r->site, r->name, value, &e);
+	e.until_s = now_s + r->for_s;
+	return publish(d, &e, now_s, why, why_len);
+}
+
 int ht_daemon_revoke(void *arg, struct ht_ctl_revocation *r, char *why, size_t why_len)
 {
 	struct ht_daemon *d = arg;
 	const uint64_t now_s = (uint64_t)time(NULL);
 	struct standing standing = {0};
-	struct ht_revoked_entry e;
+	struct ht_str session = r->value;
 	char name[HT_NAME_MAX + 1];
 	int err;
 
@@ -127,9 +145,11 @@ int ht_daemon_revoke(void *arg, struct ht_ctl_revocation *r, char *why, size_t w
 		return err;
 	if (!r->for_s)
 		r->for_s = HT_MAX(standing.lifetime_s, (uint64_t)USUALLY_S);
-	ht_revoked_hash(&d->keep_revoked->keys, r->site, r->name, r->value, &e);
-	e.until_s = now_s + r->for_s;
-	err = publish(d, &e, now_s, why, why_len);
+	err = standing.whole ? revoke_value(d, r, r->value, now_s, why, why_len) : 0;
+	if (!err && standing.session) {
+		session.len = HT_SESSION_HANDLE_LEN;
+		err = revoke_value(d, r, session, now_s, why, why_len);
+	}
 	if (err)
 		return err;
 	if (!standing.enforced)

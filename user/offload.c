@@ -8,20 +8,17 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <mntent.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include "gate.skel.h"
 #include "keep.h"
+#include "offload_pin.h"
 
 #define HT_READ(x) (*(const volatile __typeof__(x) *)&(x))
 #define HT_WRITE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
@@ -101,51 +98,6 @@ static int ht_own_cgroup(char *ret, size_t len)
 	}
 	endmntent(mounts);
 	return err;
-}
-
-static int ht_is_bpffs(const char *path)
-{
-	struct statfs fs;
-
-	if (statfs(path, &fs))
-		return -errno;
-	return (unsigned long)fs.f_type == BPF_FS_MAGIC;
-}
-
-/* Makes the directory below a bpffs and takes its lock. Returns its fd. */
-static int ht_pin_dir_once(const char *dir, unsigned wait_ms, char *why, size_t why_len)
-{
-	_cleanup_close_ int fd = -1;
-	struct stat st;
-	int err;
-
-	if (!strncmp(dir, "/sys/fs/bpf", 11) && ht_is_bpffs("/sys/fs/bpf") == 0 &&
-	    mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
-		return ht_say(why, why_len, -errno, "can't mount a bpffs on /sys/fs/bpf");
-	if (mkdir(dir, 0700) && errno != EEXIST)
-		return ht_say(why, why_len, -errno, dir);
-	if (ht_is_bpffs(dir) != 1)
-		return ht_say(why, why_len, -EINVAL, "bpf.pin is not on a bpffs");
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return ht_say(why, why_len, -errno, dir);
-	err = ht_lock_wait(fd, wait_ms);
-	if (err)
-		return ht_say(why, why_len, err,
-			      "another hardtackd uses this bpf.pin; give each its own");
-	if (fstat(fd, &st) || !st.st_nlink) /* whoever had the lock took the directory along */
-		return -ESTALE;
-	return TAKE_FD(fd);
-}
-
-static int ht_pin_dir(const char *dir, unsigned wait_ms, char *why, size_t why_len)
-{
-	int fd;
-
-	do
-		fd = ht_pin_dir_once(dir, wait_ms, why, why_len);
-	while (fd == -ESTALE);
-	return fd;
 }
 
 static void ht_unpin(int dir_fd, size_t first)
@@ -373,7 +325,7 @@ static int ht_offload_start(struct ht_offload *o, const struct ht_offload_params
 	int err;
 
 	if (p->pin) {
-		o->pin_fd = ht_pin_dir(p->pin, p->wait_ms, why, why_len);
+		o->pin_fd = ht_pin_dir_open(p->pin, p->wait_ms, why, why_len);
 		if (o->pin_fd < 0)
 			return o->pin_fd;
 	}

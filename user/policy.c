@@ -64,7 +64,7 @@ uint64_t ht_boot_ns(const struct ht_policy_time *t, uint64_t s)
 static bool ht_one_token(const struct ht_rule_config *r, const struct ht_key *key)
 {
 	return key->nsecrets == 1 && r->accept == 1U << r->profile &&
-	       r->profile != HT_PROFILE_NATIVE;
+	       (r->profile == HT_PROFILE_F5_IRULE || r->profile == HT_PROFILE_PROXYSG);
 }
 
 void ht_push_make(const struct ht_policy_site *s, const struct ht_keyring *ring,
@@ -104,6 +104,7 @@ struct ht_token_params ht_rule_params(const struct ht_rule_config *r, enum ht_pr
 		.encoding = r->encoding,
 		.name_in_mac = r->name_in_mac,
 		.separator = HT_STR(r->separator ? r->separator : ""),
+		.lifetime_s = r->session_s,
 	};
 }
 
@@ -226,12 +227,12 @@ uint64_t ht_renewal_s(const struct ht_token_info *info)
 }
 
 bool ht_policy_revoked(const struct ht_policy_site *s, const struct ht_policy_client *client,
-		       struct ht_str name, struct ht_str value)
+		       size_t rule, struct ht_str name, struct ht_str value)
 {
 	const struct ht_site_config *c = s->config;
 
-	return ht_revoked_has(client->revoked, HT_STR(c->nhosts ? c->hosts[0] : ""), name, value,
-			      client->time.now_s);
+	return ht_revoked_has(client->revoked, HT_STR(c->nhosts ? c->hosts[0] : ""), name,
+			      ht_policy_session(s->rules[rule], value), client->time.now_s);
 }
 
 /* What of a token that verifies is not as it would be issued now. */
@@ -245,8 +246,16 @@ static enum ht_renewal ht_proof_renewal(const struct ht_rule_config *r, const st
 	if (!own_place)
 		return HT_RENEWAL_PLACE;
 	if (p->until_s && !p->info.persistent && now_s >= p->until_s)
-		return HT_RENEWAL_AGE;
+		return HT_RENEWAL_AGE; /* of an id that verifies it never is: until_s is its end */
 	return HT_RENEWAL_NONE;
+}
+
+/* Which profiles' tokens may stand in this occurrence? In the value itself only an id. */
+static uint32_t ht_accepted(const struct ht_judge *j, const struct ht_case *c, uint8_t t)
+{
+	unsigned form = j->head->occ[t].form;
+
+	return form ? j->site->accept[c->rule][form - 1] : 1U << HT_PROFILE_SESSION_ID;
 }
 
 /* Tries one token with every profile that may stand there and every live secret. */
@@ -257,7 +266,7 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 	const struct ht_rule_config *r = j->site->rules[c->rule];
 	const struct ht_key *key = &j->ring->keys[rule->key];
 	unsigned form = j->head->occ[t].form;
-	uint32_t accept = j->site->accept[c->rule][form - 1];
+	uint32_t accept = ht_accepted(j, c, t);
 	const uint64_t now = j->client->time.now_s;
 	bool valid = false;
 
@@ -272,6 +281,8 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 			struct ht_token_info info;
 			enum ht_token_verdict verdict;
 
+			if (key->secrets[i].retire_s && key->secrets[i].retire_s <= now)
+				continue;
 			params.secret = key->secrets[i];
 			verdict = ht_token_check(&params, ht_occ_value(j, t), now, &info);
 			c->any_refused |= verdict == HT_TOKEN_REFUSED;
@@ -285,15 +296,23 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 			*ret = (struct ht_proof){.value = v,
 						 .token = t,
 						 .profile = p,
-						 .secret = (uint8_t)i,
+						 .secret = key->secrets[i].early ? 0 : (uint8_t)i,
 						 .info = info};
 			if (p == HT_PROFILE_NATIVE)
 				ret->until_s = ht_renewal_s(&info);
-			ret->renewal = ht_proof_renewal(r, ret, form == rule->form, now);
+			if (p == HT_PROFILE_SESSION_ID)
+				ret->until_s = info.expires_s;
+			ret->renewal = ht_proof_renewal(r, ret, !form || form == rule->form, now);
 			ret->current = !ret->renewal;
 		}
 	}
 	return valid;
+}
+
+/* Can its value be its token? */
+static bool ht_case_is_self(const struct ht_judge *j, const struct ht_case *c)
+{
+	return ht_rule_is_self(j->site->rules[c->rule]);
 }
 
 static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
@@ -301,10 +320,13 @@ static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
 	for (size_t v = 0; v < c->nvalues; v++) {
 		struct ht_str value = ht_occ_value(j, c->value[v]);
 
-		if (ht_policy_revoked(j->site, j->client, c->name, value)) {
+		if (ht_policy_revoked(j->site, j->client, c->rule, c->name, value)) {
 			c->any_revoked = true;
 			continue;
 		}
+		if (ht_case_is_self(j, c) && c->nproofs < HT_TRIES &&
+		    ht_proves(j, c, c->value[v], c->value[v], &c->proof[c->nproofs]))
+			c->nproofs++;
 		for (size_t t = 0; t < c->ntokens && c->nproofs < HT_TRIES; t++) {
 			if (ht_proves(j, c, c->value[v], c->token[t], &c->proof[c->nproofs]))
 				c->nproofs++;
@@ -312,7 +334,14 @@ static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
 	}
 }
 
-/* The best proof, if all are of one value; NULL if there is none or two values verify. */
+/* Which session a proof is of: ids that were issued one after the other are of the same. */
+static struct ht_str ht_proof_session(const struct ht_judge *j, const struct ht_case *c,
+				      const struct ht_proof *p)
+{
+	return ht_policy_session(j->site->rules[c->rule], ht_occ_value(j, p->value));
+}
+
+/* The best proof, if all are of one session; NULL if there is none or two sessions verify. */
 static const struct ht_proof *ht_case_settle(const struct ht_judge *j, const struct ht_case *c)
 {
 	const struct ht_proof *best = NULL;
@@ -320,9 +349,11 @@ static const struct ht_proof *ht_case_settle(const struct ht_judge *j, const str
 	for (size_t i = 0; i < c->nproofs; i++) {
 		const struct ht_proof *p = &c->proof[i];
 
-		if (!ht_str_eq(ht_occ_value(j, p->value), ht_occ_value(j, c->proof[0].value)))
+		if (!ht_str_eq(ht_proof_session(j, c, p), ht_proof_session(j, c, c->proof)))
 			return NULL;
-		if (!best || (p->current && !best->current))
+		if (!best || (p->current && !best->current) ||
+		    (p->current == best->current && p->profile == HT_PROFILE_SESSION_ID &&
+		     p->info.issued_s > best->info.issued_s))
 			best = p;
 	}
 	return best;
@@ -364,6 +395,8 @@ static void ht_judge_reissue(const struct ht_judge *j, const struct ht_case *c, 
 			     ret->text + ret->used, sizeof(ret->text) - ret->used, &line.len,
 			     &token, &until_s))
 		return;
+	if (j->site->rules[c->rule]->profile == HT_PROFILE_SESSION_ID)
+		value = token; /* the next one, and its own token */
 	ht_judge_push(j, c, value, token, until_s);
 	ret->used += line.len;
 	r->rule = (uint8_t)c->rule;
@@ -396,18 +429,24 @@ static void ht_case_pass(const struct ht_judge *j, const struct ht_case *c,
 {
 	struct ht_str value = ht_occ_value(j, best->value);
 
-	for (size_t i = 0; i < c->nproofs; i++)
-		ht_judge_push(j, c, value, ht_occ_value(j, c->proof[i].token),
-			      ht_proof_until(j, c, &c->proof[i]));
+	for (size_t i = 0; i < c->nproofs; i++) {
+		if (ht_str_eq(ht_occ_value(j, c->proof[i].value), value))
+			ht_judge_push(j, c, value, ht_occ_value(j, c->proof[i].token),
+				      ht_proof_until(j, c, &c->proof[i]));
+	}
 	if (!best->current && !ht_reports(j, c))
-		ht_judge_reissue(j, c, value, &best->info);
+		ht_judge_reissue(j, c, value,
+				 best->profile == HT_PROFILE_NATIVE ? &best->info : NULL);
 }
 
-/* The one token that the gate will judge by: the rule's own if it is there, else the first form. */
+/*
+ * The one token that the gate will judge by: the rule's own if it is there, else the first form,
+ * else the value itself.
+ */
 static uint8_t ht_case_chosen(const struct ht_judge *j, const struct ht_case *c)
 {
 	unsigned own = j->site->gate.rule[c->rule].form;
-	uint8_t chosen = c->token[0];
+	uint8_t chosen = c->ntokens ? c->token[0] : c->value[0];
 
 	for (size_t i = 0; i < c->ntokens; i++) {
 		unsigned form = j->head->occ[c->token[i]].form;
@@ -440,13 +479,65 @@ static uint64_t ht_case_rest(const struct ht_judge *j, const struct ht_case *c,
 	return c->occs & ~keep;
 }
 
+/* Is there nothing that could prove the cookie: no token, nor a value that looks like its own? */
+static bool ht_case_is_bare(const struct ht_judge *j, const struct ht_case *c)
+{
+	bool bare = !c->ntokens;
+
+	for (size_t i = 0; i < c->nvalues && ht_case_is_self(j, c); i++)
+		bare &= !ht_session_id_like(ht_occ_value(j, c->value[i]));
+	return bare;
+}
+
 /* An unsigned cookie of before the rollout. */
 static bool ht_case_grace(const struct ht_judge *j, const struct ht_case *c)
 {
 	if (j->passed && !ht_reports(j, c))
 		return true;
 	return j->client->time.now_s < j->site->rules[c->rule]->enforce_after_s && !c->several &&
-	       !c->ntokens && ht_occ_value(j, c->value[0]).len;
+	       ht_occ_value(j, c->value[0]).len && ht_case_is_bare(j, c);
+}
+
+/* It passes this once. What the gate would look up in the map is put there, for just as long. */
+static void ht_case_excuse(const struct ht_judge *j, struct ht_case *c)
+{
+	struct ht_str value = ht_occ_value(j, c->value[0]);
+
+	if (ht_case_is_self(j, c))
+		ht_judge_push(j, c, value, value, j->client->time.now_s + HT_GRACE_S);
+	if (j->site->rules[c->rule]->profile == HT_PROFILE_SESSION_ID)
+		return; /* another session's id is none of this one */
+	c->renewal = HT_RENEWAL_UNSIGNED;
+	ht_judge_reissue(j, c, value, NULL);
+}
+
+/* A cookie without a token; returns the occurrences that must go. */
+static uint64_t ht_case_judge_bare(const struct ht_judge *j, struct ht_case *c, uint64_t values,
+				   enum ht_cookie_verdict *ret_verdict,
+				   enum ht_cookie_action *ret_action)
+{
+	*ret_verdict = HT_COOKIE_MISSING;
+	if (!ht_case_grace(j, c))
+		return values;
+	if (ht_policy_revoked(j->site, j->client, c->rule, c->name, ht_occ_value(j, c->value[0]))) {
+		*ret_verdict = HT_COOKIE_REVOKED;
+		return values;
+	}
+	*ret_action = HT_ACTION_GRACE;
+	/* without a binding he keeps what he has: there is nothing to sign it for */
+	if (!j->client->bind[j->site->gate.rule[c->rule].bind].empty)
+		ht_case_excuse(j, c);
+	return 0;
+}
+
+/* Is the cookie judged as one without a token? To a rule that issues it, it is a wrong one. */
+static bool ht_case_lacks_token(const struct ht_judge *j, const struct ht_case *c)
+{
+	if (!c->several && !ht_occ_value(j, c->value[0]).len)
+		return true;
+	if (j->site->rules[c->rule]->profile == HT_PROFILE_SESSION_ID)
+		return ht_case_grace(j, c);
+	return ht_case_is_bare(j, c);
 }
 
 /* Judges one covered cookie; returns the occurrences that must go. */
@@ -459,25 +550,13 @@ static uint64_t ht_case_judge(const struct ht_judge *j, struct ht_case *c,
 	const struct ht_proof *best;
 
 	*ret_action = ht_reports(j, c) ? HT_ACTION_REPORT : HT_ACTION_STRIP;
-	if (unbound && !ht_case_grace(j, c)) {
+	/* where a value can be its token, the gate looks for it, which takes a binding */
+	if (unbound && (ht_case_is_self(j, c) || !ht_case_grace(j, c))) {
 		*ret_verdict = HT_COOKIE_UNBOUND;
 		return values;
 	}
-	if (!c->ntokens || (!c->several && !ht_occ_value(j, c->value[0]).len)) {
-		*ret_verdict = HT_COOKIE_MISSING;
-		if (!ht_case_grace(j, c))
-			return values;
-		if (ht_policy_revoked(j->site, j->client, c->name, ht_occ_value(j, c->value[0]))) {
-			*ret_verdict = HT_COOKIE_REVOKED;
-			return values;
-		}
-		*ret_action = HT_ACTION_GRACE;
-		if (unbound) /* he keeps what he has: there is nothing to sign it for */
-			return 0;
-		c->renewal = HT_RENEWAL_UNSIGNED;
-		ht_judge_reissue(j, c, ht_occ_value(j, c->value[0]), NULL);
-		return 0;
-	}
+	if (ht_case_lacks_token(j, c))
+		return ht_case_judge_bare(j, c, values, ret_verdict, ret_action);
 	ht_case_prove(j, c);
 	best = c->best = ht_case_settle(j, c);
 	*ret_verdict = !best && c->any_revoked ? HT_COOKIE_REVOKED
@@ -493,6 +572,28 @@ static uint64_t ht_case_judge(const struct ht_judge *j, struct ht_case *c,
 	rest = ht_case_rest(j, c, best);
 	*j->spared |= c->occs & ~rest;
 	return rest;
+}
+
+/* Which forged cookie it is: its name, values and tokens. */
+static uint64_t ht_forged_print(const struct ht_judge *j, const struct ht_sip_keys *keys,
+				struct ht_str name, uint64_t occs)
+{
+	struct ht_sip s;
+
+	if (!keys)
+		return 0;
+	ht_sip_init(&s, keys->tag, 0);
+	ht_sip_word(&s, name.len);
+	ht_sip_bytes(&s, name);
+	for (size_t i = 0; i < j->head->nocc; i++) {
+		struct ht_str value = ht_occ_value(j, i);
+
+		if (!(occs >> i & 1))
+			continue;
+		ht_sip_word(&s, j->head->occ[i].form | (uint64_t)value.len << 32);
+		ht_sip_bytes(&s, value);
+	}
+	return ht_sip_final(&s, 0);
 }
 
 /* Why the n-th cookie is judged as it is. */
@@ -524,6 +625,9 @@ static uint64_t ht_case_note(const struct ht_judge *j, struct ht_case *c)
 	ret->cookie[n].verdict = verdict;
 	ret->cookie[n].action = action;
 	ret->cookie[n].name = ht_keep_text(ret, c->name);
+	ret->cookie[n].print = 0;
+	if (verdict == HT_COOKIE_FORGED)
+		ret->cookie[n].print = ht_forged_print(j, j->client->prints, c->name, c->occs);
 	ht_case_tell(j, c, n);
 	return ht_reports(j, c) ? 0 : doomed;
 }
@@ -641,8 +745,18 @@ int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *rin
 	return 0;
 }
 
+static uint64_t ht_occs_of(const struct ht_head *h, size_t seen)
+{
+	uint64_t occs = 0;
+
+	for (size_t i = 0; i < h->nocc; i++)
+		occs |= (uint64_t)(h->occ[i].seen == seen) << i;
+	return occs;
+}
+
 void ht_policy_name(const struct ht_policy_site *s, struct ht_head *scratch, const char *head,
-		    size_t len, uint32_t bits, struct ht_judgement *ret)
+		    size_t len, uint32_t bits, const struct ht_sip_keys *prints,
+		    struct ht_judgement *ret)
 {
 	const struct ht_judge j = {.head = scratch, .bytes = head};
 
@@ -655,6 +769,8 @@ void ht_policy_name(const struct ht_policy_site *s, struct ht_head *scratch, con
 		if (!(bits >> i & 1) || !seen->value)
 			continue;
 		ret->cookie[ret->ncookies].rule = seen->rule;
+		ret->cookie[ret->ncookies].print = ht_forged_print(
+			&j, prints, ht_occ_name(&j, seen->value - 1), ht_occs_of(scratch, i));
 		ret->cookie[ret->ncookies++].name = ht_keep_text(ret,
 								 ht_occ_name(&j, seen->value - 1));
 	}

@@ -14,6 +14,7 @@
 #include "config.h"
 #include "keyring.h"
 #include "revoked.h"
+#include "token.h"
 #include "util.h"
 
 /* A site's rules, compiled. Immutable. Indices of rules are those of gate.rule and ht_slot.memo. */
@@ -25,6 +26,7 @@ struct ht_policy_site {
 	uint32_t accept[HT_RULES_MAX][HT_FORMS];
 	const struct ht_site_config *config;
 	bool only_reports; /* no rule enforces anything: nothing may change, or be refused */
+	uint32_t issuers;  /* rules whose cookie we issue ourselves, as bits */
 	size_t nbinds;
 	struct {
 		const struct ht_bind *binds;
@@ -120,7 +122,9 @@ struct ht_judgement {
 		uint8_t profile;	      /* enum ht_profile */
 		uint8_t secret;		      /* 0 = the newest */
 		uint8_t renewal;	      /* enum ht_renewal */
-		uint64_t issued_s, expires_s; /* of native tokens that verify or are expired */
+		uint64_t issued_s, expires_s; /* of tokens with times that verify or are expired */
+		/* of a forged one, with its tokens: the same one again has the same (client.prints) */
+		uint64_t print;
 	} cookie[HT_COOKIES_MAX];
 	size_t npushes;
 	struct ht_push push[HT_PUSHES_MAX];
@@ -136,6 +140,7 @@ struct ht_policy_client {
 	struct ht_policy_time time;
 	bool plain;			  /* without TLS at the client: nothing new is `Secure` */
 	const struct ht_revoked *revoked; /* published before the key ring was, or NULL */
+	const struct ht_sip_keys *prints; /* .tag, for prints of forged cookies; NULL = none */
 };
 
 /*
@@ -152,9 +157,12 @@ struct ht_policy_client {
  * A token that verifies but is not what would be issued now (an older secret, another profile that
  * is accepted, a native one past half its life), and an unsigned cookie before `enforce-after`,
  * pass and are in ret->reissue; what is pushed for them is good for HT_REISSUE_S only, so that
- * they come here again should the client not get the new one.
+ * they come here again should the client not get the new one. A session id is never changed in the
+ * head: its successor, of the same session, is in ret->reissue; and what is no session id and
+ * passes before `enforce-after` is pushed for HT_GRACE_S, which is for this head alone.
  */
 #define HT_REISSUE_S 60
+#define HT_GRACE_S 2
 int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *ring,
 		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
 		    struct ht_head *scratch, char *head, size_t *len, uint32_t only,
@@ -162,10 +170,11 @@ int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *rin
 
 /*
  * Names the cookies that the gate has judged: `bits` as in ht_slot, of the head as it was sent.
- * Fills ret->cookie with rules and names only.
+ * Fills ret->cookie with rules, names and, unless `prints` is NULL, prints only.
  */
 void ht_policy_name(const struct ht_policy_site *s, struct ht_head *scratch, const char *head,
-		    size_t len, uint32_t bits, struct ht_judgement *ret);
+		    size_t len, uint32_t bits, const struct ht_sip_keys *prints,
+		    struct ht_judgement *ret);
 
 /*
  * Rewrites every Cookie field as "Cookie: a=1; b=2": no blanks around names and values, nameless
@@ -192,6 +201,7 @@ enum ht_sign_result {
 	HT_SIGN_REFUSED,   /* a guard forbids it: the cookie goes unsigned and will not come back */
 	HT_SIGN_UNBOUND,   /* the connection cannot give the binding */
 	HT_SIGN_REVOKED,   /* a backend that sets it again does not give it back */
+	HT_SIGN_ISSUER,	   /* it is ours to issue: the field must be dropped */
 };
 
 /*
@@ -203,6 +213,31 @@ enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct 
 				   const struct ht_policy_client *client,
 				   const struct ht_set_cookie *cookie, char *line, size_t cap,
 				   size_t *ret_len, struct ht_push *ret_push, size_t *ret_rule);
+
+/* ---- session ids, which we issue ourselves ---- */
+
+/* The rules that issue where a request for this path has no cookie of theirs, as bits. */
+uint32_t ht_policy_issues(const struct ht_policy_site *s, struct ht_str path);
+
+/* Is there a cookie of this name in the head? By the scanner's reading, be it of no worth. */
+bool ht_policy_has_cookie(const char *head, size_t len, struct ht_str name);
+
+/*
+ * Gives the client a session: adds a cookie of the rule to the head in its canonical form, and writes
+ * "Set-Cookie: ..." into line[line_cap]. `data` is random, and nobody else's. *ret_push is filled
+ * unless `keys` is NULL. -ENOSPC when the head would be longer than `cap`, else -errno.
+ */
+int ht_policy_issue(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
+		    size_t rule, const uint8_t data[HT_SESSION_DATA], char *head, size_t *len,
+		    size_t cap, char *line, size_t line_cap, size_t *ret_line_len,
+		    struct ht_push *ret_push);
+
+/*
+ * What a revocation of this value must name: the value or, if it is a session id to a rule that
+ * accepts such, the part of it that stays when it is issued anew.
+ */
+struct ht_str ht_policy_session(const struct ht_rule_config *r, struct ht_str value);
 
 /* "Set-Cookie: NAME=..." without CRLF that makes the client forget the cookie. -E2BIG. */
 int ht_policy_expire(struct ht_str name, bool plain, char *line, size_t cap, size_t *ret_len);

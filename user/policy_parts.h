@@ -26,12 +26,38 @@ struct ht_token_params ht_rule_params(const struct ht_rule_config *r, enum ht_pr
 				      const struct ht_binding *bind, struct ht_str name,
 				      struct ht_str value);
 
-/* Was this session ended by hand? */
+/* Was this session ended by hand? `rule` covers it. */
 bool ht_policy_revoked(const struct ht_policy_site *s, const struct ht_policy_client *client,
-		       struct ht_str name, struct ht_str value);
+		       size_t rule, struct ht_str name, struct ht_str value);
+
+/* Is a cookie's value proof of itself, if it is right? */
+static inline bool ht_rule_is_self(const struct ht_rule_config *r)
+{
+	return r->accept >> HT_PROFILE_SESSION_ID & 1;
+}
+
+/*
+ * A session's next id: as `data` is, and now. line[cap] gets "Set-Cookie: ...", *ret_id is the id
+ * in it. -errno.
+ */
+int ht_session_issue(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		     const struct ht_policy_client *client, size_t rule,
+		     const uint8_t data[HT_SESSION_DATA], char *line, size_t cap, size_t *ret_len,
+		     struct ht_str *ret_id, uint64_t *ret_until_s);
 
 /* Until when the gate may take a native token without asking: half its life, then it is renewed. */
 uint64_t ht_renewal_s(const struct ht_token_info *info);
+
+/* A line that is being written; `full` when it did not fit. */
+struct ht_line {
+	char *p;
+	size_t len, cap;
+	bool full;
+};
+_printf_(2, 3) void ht_line_add(struct ht_line *l, const char *fmt, ...);
+/* Attributes, less Secure where it would void the cookie of a client without TLS. */
+void ht_line_own_attributes(struct ht_line *l, const char *attributes, bool plain,
+			    struct ht_str name);
 
 /*
  * Signs a cookie anew without having seen its attributes: with those that the old token carries,

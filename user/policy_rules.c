@@ -265,6 +265,7 @@ static const char *ht_places(struct ht_policy_site *p, size_t n)
 	enum ht_form named = HT_FORM_NAMED;
 	const char *wrong = NULL;
 
+	rule->form = HT_FORM_NAMED; /* without siblings: where none ever stands */
 	for (size_t k = 0; k < r->nsiblings && !wrong; k++) {
 		enum ht_form form = ht_place_add(p, n, &r->siblings[k], &named, &wrong);
 
@@ -346,6 +347,8 @@ static int ht_rule_id(const struct ht_site_config *s, const struct ht_rule_confi
 	for (size_t i = 0; i < r->nsiblings; i++)
 		ht_digest_text(md, r->siblings[i].text);
 	EVP_DigestUpdate(md, words, sizeof(words));
+	if (ht_rule_is_self(r)) /* of an id it is we who say when it ends */
+		EVP_DigestUpdate(md, &r->session_s, sizeof(r->session_s));
 	for (size_t i = 0; i < r->nbinds; i++) {
 		const uint8_t bind[] = {r->binds[i].kind, r->binds[i].v4_bits, r->binds[i].v6_bits};
 
@@ -426,7 +429,9 @@ static const char *ht_rule_add(struct ht_policy_site *p, const struct ht_site_co
 	rule->bind = bind;
 	rule->key = r->key_index;
 	rule->flags = r->mode == HT_MODE_REPORT ? HT_RULE_REPORT : 0;
-	rule->flags |= HT_RULE_MISSING_CUTS;
+	rule->flags |= ht_rule_is_self(r) ? HT_RULE_SELF : HT_RULE_MISSING_CUTS;
+	if (r->profile == HT_PROFILE_SESSION_ID && r->mode == HT_MODE_ENFORCE)
+		p->issuers |= 1U << n;
 	p->rules[p->nrules++] = r;
 	wrong = ht_places(p, n);
 	if (wrong)

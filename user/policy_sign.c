@@ -16,13 +16,7 @@ static bool ht_is_guarded(struct ht_str name)
 	return name.len >= 2 && !memcmp(name.p, "__", 2);
 }
 
-struct ht_line {
-	char *p;
-	size_t len, cap;
-	bool full;
-};
-
-_printf_(2, 3) static void ht_line_add(struct ht_line *l, const char *fmt, ...)
+void ht_line_add(struct ht_line *l, const char *fmt, ...)
 {
 	va_list ap;
 	int n;
@@ -85,12 +79,18 @@ static void ht_line_attributes(struct ht_line *l, const char *attributes, bool k
 	}
 }
 
+void ht_line_own_attributes(struct ht_line *l, const char *attributes, bool plain,
+			    struct ht_str name)
+{
+	ht_line_attributes(l, attributes, !plain || ht_is_guarded(name));
+}
+
 int ht_policy_expire(struct ht_str name, bool plain, char *line, size_t cap, size_t *ret_len)
 {
 	struct ht_line l = {.p = line, .cap = cap};
 
 	ht_line_add(&l, "Set-Cookie: " HT_STR_FMT "=; " HT_LONG_AGO, HT_STR_ARG(name));
-	ht_line_attributes(&l, "; HttpOnly; Secure; Path=/", !plain || ht_is_guarded(name));
+	ht_line_own_attributes(&l, "; HttpOnly; Secure; Path=/", plain, name);
 	return ht_line_done(&l, ret_len);
 }
 
@@ -127,9 +127,16 @@ int ht_policy_resign(const struct ht_policy_site *s, const struct ht_keyring *ri
 	struct ht_line l = {.p = line, .cap = cap};
 	char text[HT_TOKEN_TEXT_MAX];
 	struct ht_str token = {text, 0};
+	uint8_t data[HT_SESSION_DATA];
+	uint64_t issued_s;
 	size_t at;
 	int err;
 
+	if (r->profile == HT_PROFILE_SESSION_ID)
+		return ht_session_id_parse(value, data, &issued_s)
+			       ? ht_session_issue(s, ring, client, rule, data, line, cap, ret_len,
+						  ret_token, ret_until_s)
+			       : -EINVAL;
 	p.attributes = HT_STR(attributes);
 	p.persistent = persistent;
 	err = ht_sign(s, ring, client, rule, &p, persistent ? old->expires_s : 0, text, &token.len,
@@ -167,10 +174,13 @@ enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct 
 		return HT_SIGN_UNCOVERED;
 	*ret_rule = i;
 	r = s->rules[i];
+	if (r->profile == HT_PROFILE_SESSION_ID) /* a backend may end a session, not make one */
+		return cookie->deletion || !(s->issuers >> i & 1) ? HT_SIGN_UNCOVERED
+								  : HT_SIGN_ISSUER;
 	if (cookie->deletion)
 		return ht_sibling_line(r, cookie, token, line, cap, ret_len) ? HT_SIGN_REFUSED
 									     : HT_SIGN_DELETED;
-	if (ht_policy_revoked(s, client, cookie->name, cookie->value))
+	if (ht_policy_revoked(s, client, i, cookie->name, cookie->value))
 		return HT_SIGN_REVOKED;
 	bind = &client->bind[s->gate.rule[i].bind];
 	if (bind->empty)

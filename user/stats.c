@@ -9,6 +9,7 @@
 #include <inttypes.h>
 
 #include "offload.h"
+#include "stats_keys.h"
 #include "token.h"
 
 #define NPROFILES (HT_PROFILE_SECURE_COOKIE + 1)
@@ -157,21 +158,21 @@ static void write_signed(FILE *f, const struct ht_stats *s)
 		const char *why;
 		const _Atomic uint64_t *n;
 	} not_signed[] = {
-		{"refused", &s->sign_refused},
-		{"unbound", &s->sign_unbound},
-		{"sibling", &s->sign_sibling},
-		{"revoked", &s->sign_revoked},
+		{"refused", &s->sign_refused}, {"unbound", &s->sign_unbound},
+		{"sibling", &s->sign_sibling}, {"revoked", &s->sign_revoked},
+		{"issuer", &s->sign_issuer},
 	};
 
-	write_header(f, "hardtack_cookies_signed_total", "counter", "Cookies of backends signed.");
+	write_header(f, "hardtack_cookies_signed_total", "counter",
+		     "Cookies of backends signed, and session ids issued.");
 	for (int p = 0; p < NPROFILES; p++)
 		fprintf(f, "hardtack_cookies_signed_total{profile=\"%s\"} %" PRIu64 "\n",
 			ht_profile_name((enum ht_profile)p), value_of(&s->signed_cookies[p]));
 
 	write_header(f, "hardtack_cookies_unsigned_total", "counter",
 		     "Covered cookies of backends not signed: a guard refused the value, the "
-		     "connection has no binding, a sibling's name was set and dropped, or the "
-		     "session was revoked.");
+		     "connection has no binding, a sibling's name was set and dropped, the "
+		     "session was revoked, or a session id was set and dropped.");
 	for (size_t i = 0; i < HT_ARRAY_SIZE(not_signed); i++)
 		fprintf(f, "hardtack_cookies_unsigned_total{reason=\"%s\"} %" PRIu64 "\n",
 			not_signed[i].why, value_of(not_signed[i].n));
@@ -335,12 +336,43 @@ static void write_bpf_stats(FILE *f, const struct ht_stats_global *g)
 	fprintf(f, "hardtack_gate_runs_total %" PRIu64 "\n", g->gate_runs);
 }
 
-/* interface.md's name; nothing is dropped before there is a guard. */
-static void write_guard(FILE *f)
+static void write_number(FILE *f, const char *name, const char *type, const char *help, uint64_t n)
 {
-	write_header(f, "hardtack_guard_dropped_total", "counter",
-		     "Packets dropped by the guard (not built yet: always 0).");
-	fputs("hardtack_guard_dropped_total 0\n", f);
+	write_header(f, name, type, help);
+	fprintf(f, "%s %" PRIu64 "\n", name, n);
+}
+
+static void write_guard(FILE *f, const struct ht_stats *s, const struct ht_stats_global *g)
+{
+	write_number(f, "hardtack_guard_dropped_total", "counter",
+		     "Packets of banned sources that the guard dropped.", g->guard.packets.dropped);
+	write_number(f, "hardtack_guard_would_drop_total", "counter",
+		     "Packets that it would have dropped in mode drop.", g->guard.packets.reported);
+	write_number(f, "hardtack_guard_spared_packets_total", "counter",
+		     "Packets from a banned prefix that passed: their address is allowed.",
+		     g->guard.packets.spared);
+	write_header(f, "hardtack_guard_refused_total", "counter",
+		     "Connections and requests of banned clients that the daemon refused, or would "
+		     "have in mode drop.");
+	for (int m = HT_GUARD_REPORT; m <= HT_GUARD_DROP; m++)
+		fprintf(f, "hardtack_guard_refused_total{mode=\"%s\"} %" PRIu64 "\n",
+			ht_guard_mode_name((enum ht_guard_mode)m), value_of(&s->guard_refused[m]));
+	write_number(f, "hardtack_guard_bans", "gauge", "Bans that are running.", g->guard_bans);
+	write_header(f, "hardtack_guard_bans_total", "counter",
+		     "Bans made; those of mode report changed nothing.");
+	for (int m = HT_GUARD_REPORT; m <= HT_GUARD_DROP; m++)
+		fprintf(f, "hardtack_guard_bans_total{mode=\"%s\"} %" PRIu64 "\n",
+			ht_guard_mode_name((enum ht_guard_mode)m), g->guard.bans[m]);
+	write_number(f, "hardtack_guard_bans_failed_total", "counter",
+		     "Bans that the kernel's map did not take.", g->guard.failed);
+	write_number(f, "hardtack_guard_forged_total", "counter",
+		     "Forged cookies that were scored, of whomever.", value_of(&s->guard_forged));
+	write_number(f, "hardtack_guard_spared_total", "counter",
+		     "Of them those of clients that are never banned.", g->guard.spared);
+	write_number(f, "hardtack_guard_held_total", "counter",
+		     "Of them those in the hour after a key was replaced.", g->guard.held);
+	write_number(f, "hardtack_guard_forgotten_total", "counter",
+		     "Sources that scoring forgot for want of room.", g->guard.evicted);
 }
 
 char *ht_stats_prometheus(const struct ht_stats *const *workers, size_t nworkers,
@@ -365,10 +397,11 @@ char *ht_stats_prometheus(const struct ht_stats *const *workers, size_t nworkers
 	write_signed(f, sum);
 	write_tokens(f, g);
 	write_revoked(f, g);
+	ht_stats_write_keys(f, g);
 	write_refused(f, sum);
 	write_connections(f, sum);
 	write_tls(f, sum);
-	write_guard(f);
+	write_guard(f, sum, g);
 	write_proxy(f, sum);
 	write_plain(f, sum);
 	write_spliced(f, sum);

@@ -10,6 +10,7 @@
 
 #include "abi.h"
 #include "config.h"
+#include "guard.h"
 #include "policy.h"
 #include "util.h"
 
@@ -36,7 +37,7 @@ struct ht_stats {
 	_Atomic uint64_t requests[HT_STATS_LISTENERS][HT_STATS_CODES];
 	_Atomic uint64_t verdicts[HT_WHERE_MAX][HT_COOKIE_VERDICT_MAX][HT_ACTION_MAX];
 	_Atomic uint64_t signed_cookies[8]; /* by enum ht_profile */
-	_Atomic uint64_t sign_refused, sign_unbound, sign_sibling, sign_revoked;
+	_Atomic uint64_t sign_refused, sign_unbound, sign_sibling, sign_revoked, sign_issuer;
 	_Atomic uint64_t refused[HT_REASON_MAX]; /* as seen by the daemon, gate on or off */
 	_Atomic int64_t connections[HT_SIDE_MAX][HT_CONN_STATE_MAX]; /* gauges */
 	_Atomic uint64_t accepted, connections_refused, tls_failed;
@@ -48,7 +49,9 @@ struct ht_stats {
 	_Atomic uint64_t bytes_in, bytes_out;
 	_Atomic uint64_t spliced_in, spliced_out; /* of those, bytes of bodies */
 	_Atomic uint64_t proxy_untrusted, proxy_malformed;
-	_Atomic uint64_t exempt; /* requests */
+	_Atomic uint64_t exempt;			   /* requests */
+	_Atomic uint64_t guard_forged;			   /* cookies that were scored */
+	_Atomic uint64_t guard_refused[HT_GUARD_DROP + 1]; /* connections and requests, by mode */
 };
 
 /* Only the owner calls it. */
@@ -66,6 +69,15 @@ struct ht_stats_upstream {
 	uint32_t active, failures;
 };
 
+/* One signing key. What follows `failures` is of its store, if it has one. */
+struct ht_stats_key {
+	const struct ht_key *key;
+	const char *source; /* "file", "directory", "memcached" */
+	uint64_t rotations, revocations, failures;
+	bool store;
+	uint64_t polls, polls_failed, garbage, lease_busy, last_poll_s, void_before_s;
+};
+
 /* What is not the workers': the gate's, the token map's and the upstreams'. */
 struct ht_stats_global {
 	const struct ht_stats_upstream *upstreams;
@@ -75,7 +87,12 @@ struct ht_stats_global {
 	bool gate_on;
 	uint64_t tokens_live, tokens_flushed, tokens_evicted;
 	uint64_t revoked_sessions;
-	bool bpf_stats; /* gate_run_seconds and gate_runs are valid */
+	const struct ht_stats_key *keys;
+	size_t nkeys;
+	uint64_t now_s; /* Unix time */
+	struct ht_guard_counters guard;
+	uint64_t guard_bans; /* now */
+	bool bpf_stats;	     /* gate_run_seconds and gate_runs are valid */
 	double gate_run_seconds;
 	uint64_t gate_runs;
 	size_t nlisteners;

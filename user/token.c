@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The token formats of compat.md, one function per profile, and which profiles there are;
- * token_native.c has our own. A token is computed from its parameters alone: no clock, no cache, no
- * logging, and nothing of the secret outlives a call.
+ * token_native.c has our own, token_session.c the session id. A token is computed from its
+ * parameters alone: no clock, no cache, no logging, and nothing of the secret outlives a call.
  */
 #include "token.h"
 
@@ -18,7 +18,7 @@ static const struct {
 	[HT_PROFILE_NATIVE] = {"native", true},
 	[HT_PROFILE_F5_IRULE] = {"f5-irule", true},
 	[HT_PROFILE_PROXYSG] = {"proxysg", true},
-	[HT_PROFILE_SESSION_ID] = {"session-id", false},
+	[HT_PROFILE_SESSION_ID] = {"session-id", true},
 	[HT_PROFILE_SECURE_COOKIE] = {"secure-cookie", false},
 };
 
@@ -125,10 +125,10 @@ static int proxysg_sign(const struct ht_token_params *p, char *ret, size_t *ret_
 
 /* ---- all of them ---- */
 
-/* An empty value is a deletion, an empty secret is none, under every profile. */
+/* An empty value is a deletion, an empty secret is none. Of an id the value is made only now. */
 static bool is_void(const struct ht_token_params *p)
 {
-	return !p->value.len || !p->secret.len;
+	return (!p->value.len && p->profile != HT_PROFILE_SESSION_ID) || !p->secret.len;
 }
 
 int ht_token_sign(const struct ht_token_params *p, char *ret, size_t *ret_len)
@@ -147,6 +147,8 @@ int ht_token_sign(const struct ht_token_params *p, char *ret, size_t *ret_len)
 		return f5_irule_sign(p, ret, ret_len);
 	case HT_PROFILE_PROXYSG:
 		return proxysg_sign(p, ret, ret_len);
+	case HT_PROFILE_SESSION_ID:
+		return ht_session_sign(p, ret, ret_len);
 	default:
 		return -EOPNOTSUPP;
 	}
@@ -176,9 +178,12 @@ enum ht_token_verdict ht_token_check(const struct ht_token_params *p, struct ht_
 	ret->issued_s = ret->expires_s = 0;
 	ret->persistent = false;
 	ret->attributes[0] = '\0';
-	if (p->profile != HT_PROFILE_NATIVE)
+	if (p->profile != HT_PROFILE_NATIVE && p->profile != HT_PROFILE_SESSION_ID)
 		return compare(p, token);
-	return is_void(p) ? HT_TOKEN_REFUSED : ht_native_check(p, token, now_s, ret);
+	if (is_void(p))
+		return HT_TOKEN_REFUSED;
+	return p->profile == HT_PROFILE_NATIVE ? ht_native_check(p, token, now_s, ret)
+					       : ht_session_check(p, token, now_s, ret);
 }
 
 enum ht_token_verdict ht_token_verify(const struct ht_token_params *p, struct ht_str token)

@@ -13,6 +13,9 @@
 #define HT_TOKEN_TEXT_MAX 512	    /* bytes of any profile's token */
 #define HT_TOKEN_ATTRIBUTES_MAX 512 /* bytes of what a native token carries, as text */
 #define HT_BINDING_DIGEST 32	    /* bytes */
+#define HT_SESSION_ID_LEN 64	    /* characters of a session id */
+#define HT_SESSION_HANDLE_LEN 24    /* its first ones, which name the session: the data */
+#define HT_SESSION_DATA 16	    /* bytes of that */
 
 struct ht_token_params {
 	enum ht_profile profile;
@@ -31,18 +34,21 @@ struct ht_token_params {
 	uint64_t issued_s, expires_s; /* Unix time */
 	struct ht_str attributes;     /* of the Set-Cookie from the first ';' on, or empty */
 	bool persistent; /* as ht_token_info's; Max-Age and Expires are the caller's to read */
+	/* session-id */
+	const uint8_t *data; /* for signing: HT_SESSION_DATA bytes that nobody else is given */
+	uint64_t lifetime_s; /* for verifying */
 };
 
 enum ht_token_verdict {
 	HT_TOKEN_VALID,
 	HT_TOKEN_FORGED,  /* well-formed or not, it does not verify */
 	HT_TOKEN_REFUSED, /* a guard forbids signing or verifying this value at all */
-	HT_TOKEN_EXPIRED, /* it verifies, but its time has passed */
+	HT_TOKEN_EXPIRED, /* its time has passed */
 };
 
 /* What a token that verifies, or is expired, says of itself; zeros where its format does not. */
 struct ht_token_info {
-	uint64_t issued_s, expires_s; /* Unix time */
+	uint64_t issued_s, expires_s; /* Unix time; it is good before expires_s */
 	bool persistent; /* the cookie has an end of its own, which a new token must not outlive */
 	/* "; Path=/; Secure", without Max-Age and Expires: what a token signed anew must carry */
 	char attributes[HT_TOKEN_ATTRIBUTES_MAX];
@@ -54,9 +60,11 @@ struct ht_token_info {
  * - proxysg: HMAC-<algorithm>(secret, [name separator] value [separator input]) in the encoding;
  *   the name with name_in_mac, the input's separator only with an input.
  * - native: "1.kid.issued.expires.attributes.mac", see hardtack-native(7).
+ * - session-id: the cookie's value, which is its own token: of data and issued_s, 64 characters.
  * -EPERM if a guard forbids it: an empty value or secret; f5-irule, a value with ':' where
  * input_colon; proxysg, a name or an input that contains the separator, a name in the MAC without
- * a separator; native, no binding digest, times that are none, attributes that don't fit.
+ * a separator; native, no binding digest, times that are none, attributes that don't fit;
+ * session-id, no data, a time that has not ten digits.
  * -EOPNOTSUPP for a profile not built, -EIO if the library fails.
  */
 int ht_token_sign(const struct ht_token_params *p, char *ret, size_t *ret_len);
@@ -64,13 +72,21 @@ int ht_token_sign(const struct ht_token_params *p, char *ret, size_t *ret_len);
 /*
  * Is this the token of these parameters at `now_s`? Compares in constant time; of a native token
  * nothing is believed, not even its times, before its MAC is. *ret is always written. A failing
- * library verifies nothing.
+ * library verifies nothing. session-id: `token` must be the value; one whose time has passed, by
+ * its own word, is expired whoever made it.
  */
 enum ht_token_verdict ht_token_check(const struct ht_token_params *p, struct ht_str token,
 				     uint64_t now_s, struct ht_token_info *ret);
 
 /* The same for formats without times; a native token is as good as expired here. */
 enum ht_token_verdict ht_token_verify(const struct ht_token_params *p, struct ht_str token);
+
+/*
+ * Takes an id apart, by its shape alone: whether it is anybody's, ht_token_check() says. The second
+ * only asks whether it has that shape.
+ */
+bool ht_session_id_parse(struct ht_str text, uint8_t ret_data[HT_SESSION_DATA], uint64_t *ret_time);
+bool ht_session_id_like(struct ht_str text);
 
 /* "f5-irule" <-> HT_PROFILE_F5_IRULE. -EINVAL for no profile; built or not is another matter. */
 int ht_profile_parse(const char *text, enum ht_profile *ret);

@@ -76,8 +76,7 @@ static int digit_of(char c)
 	return c == '-' ? 62 : c == '_' ? 63 : -1;
 }
 
-/* Bits that are left over must be zero, so that no two texts are one. */
-static bool base64url_decode(struct ht_str text, char *ret, size_t *ret_len)
+bool ht_base64url_decode(struct ht_str text, char *ret, size_t *ret_len)
 {
 	uint32_t bits = 0;
 	unsigned nbits = 0;
@@ -242,7 +241,7 @@ static bool take_text(struct ht_str *text, char letter, char *bytes, struct ht_s
 	text->p += encoded.len;
 	text->len -= encoded.len;
 	ret->p = bytes;
-	return base64url_decode(encoded, bytes, &ret->len) && ret->len &&
+	return ht_base64url_decode(encoded, bytes, &ret->len) && ret->len &&
 	       ht_str_eq(*ret, ht_str_trim(*ret)) && is_attribute_value(*ret);
 }
 

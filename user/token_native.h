@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What token.c and token_native.c share. Nobody else includes it.
+ * What token.c, token_native.c and token_session.c share. Nobody else includes it.
  */
 #ifndef HT_TOKEN_NATIVE_H
 #define HT_TOKEN_NATIVE_H
@@ -13,8 +13,19 @@ int ht_native_sign(const struct ht_token_params *p, char *ret, size_t *ret_len);
 enum ht_token_verdict ht_native_check(const struct ht_token_params *p, struct ht_str token,
 				      uint64_t now_s, struct ht_token_info *ret);
 
+/* The seed's session id. As the two above, of a secret not empty. */
+int ht_session_sign(const struct ht_token_params *p, char *ret, size_t *ret_len);
+enum ht_token_verdict ht_session_check(const struct ht_token_params *p, struct ht_str token,
+				       uint64_t now_s, struct ht_token_info *ret);
+
 /* RFC 4648, 5, without padding: *ret gets (4 * len + 2) / 3 characters and no NUL. */
 size_t ht_base64url_encode(const uint8_t *bytes, size_t len, char *ret);
+
+/*
+ * False if it is none: bits that are left over must be zero, so that no two texts are one. ret has
+ * room for 3 bytes of every 4 characters.
+ */
+bool ht_base64url_decode(struct ht_str text, char *ret, size_t *ret_len);
 
 /* The kept state of a secret, or one made in *scratch, which ht_token_key_done() then wipes. */
 const struct ht_mac_key *ht_token_key(const struct ht_secret *secret, struct ht_mac_key *scratch);

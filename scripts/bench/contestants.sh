@@ -4,6 +4,9 @@
 # in by bench.sh. Ends only what it started; everything is on loopback and under $O/bench.
 # shellcheck disable=SC2034,SC2154 # shares bench.sh's variables
 
+# Whoever reads this in may set hardtack_program, hardtack_ktls, and lines about TLS for every nginx
+# that is a contestant (contestant_tls).
+
 # Same job first, then the bounds. `nginx-pass` is the control of every turn.
 all_contestants='hardtack hardtack-user hardtack-off nginx130-lua nginx-lua haproxy32 haproxy26 njs
 nginx-pass nginx130-pass haproxy-pass hitch direct'
@@ -22,8 +25,8 @@ proxy_cpu=0 other_cpu=1
 
 # started_as SUITE PROGRAM: the command that runs it with its own suite's libraries.
 started_as() {
-	local root=$pkg/$1 arch loader libs
-	arch=$(gcc -print-multiarch)
+	local root=$pkg/$1 loader libs
+	arch=${arch:-$(gcc -print-multiarch)}
 	loader=$(find "$root" -name 'ld-linux*.so.*' -path '*/lib*' | head -n 1)
 	libs=$root/lib/$arch:$root/usr/lib/$arch
 	[ -n "$loader" ] && [ -x "$root/usr/sbin/$2" ] || return 1
@@ -70,6 +73,7 @@ nginx_conf() {
 			ssl_certificate $run/edge.pem;
 			ssl_certificate_key $run/edge.key;
 			ssl_protocols TLSv1.3;
+			${nginx_tls:-}
 			$2
 		}
 	END
@@ -106,7 +110,7 @@ start_backend() {
 
 # start_nginx NAME SUITE [LINES-IN-SERVER] [LINES-IN-HTTP] [MAIN-LINES]
 start_nginx() {
-	local name=$1 dir=$run/$1
+	local name=$1 dir=$run/$1 nginx_tls=${contestant_tls:-}
 	nginx_conf "$dir" "
 			proxy_http_version 1.1;
 			proxy_set_header Connection '';
@@ -254,13 +258,13 @@ start_hardtack() {
 		timeouts: { drain: 1s, idle: 600s }
 		tokens: { max: 200000 }
 		gate: $2
-		ktls: auto
+		ktls: ${hardtack_ktls:-auto}
 		bpf: { pin: /sys/fs/bpf/hardtack-bench-$name }
 		workers: 1
 		access-log: { to: off }
 		control: $dir/control.sock
 	END
-	spawn "$name" "$proxy_cpu" "$O/hardtackd" -c "$dir/hardtack.yaml"
+	spawn "$name" "$proxy_cpu" "${hardtack_program:-$O/hardtackd}" -c "$dir/hardtack.yaml"
 }
 
 # ---- processes ----

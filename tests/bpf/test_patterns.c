@@ -20,18 +20,6 @@ static char head[HT_HEAD_MAX], want[HT_HEAD_MAX], got[RIG_BUF];
 
 #define BIND .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1
 
-static void setup(void)
-{
-	rig_open(&rig, 0);
-}
-
-static void finish(void)
-{
-	rig_close(&rig);
-}
-
-TestSuite(patterns, .init = setup, .fini = finish);
-
 static struct ht_policy_client client_now(void)
 {
 	struct timespec t;
@@ -61,10 +49,48 @@ static const char *const names[] = {
 	"a_very_long_name_of_a_cookie_that_has_more_than_ninety_six_bytes_"
 	"which_only_a_rule_for_all_can_cover_at_all",
 };
-static const char *const values[] = {"GOOD", "EVIL", "", "x=y==",
+/* Session ids: one that is right, one of its session's before that, one whose MAC is another's. */
+static char ids[3][HT_SESSION_ID_LEN + 1];
+static const char *const values[] = {"GOOD",
+				     "EVIL",
+				     "",
+				     "x=y==",
 				     "0123456789abcdef0123456789abcdef"
 				     "0123456789abcdef0123456789abcdef"
-				     "0123456789abcdef"};
+				     "0123456789abcdef",
+				     ids[0],
+				     ids[1],
+				     ids[2]};
+
+static void make_ids(void)
+{
+	static const uint8_t data[HT_SESSION_DATA] = "of the session";
+	struct ht_token_params p = {
+		.profile = HT_PROFILE_SESSION_ID, .secret = rig.secret, .data = data};
+	char text[HT_TOKEN_TEXT_MAX];
+	size_t len;
+
+	for (size_t i = 0; i < HT_ARRAY_SIZE(ids); i++) {
+		p.issued_s = NOW - 60 * i;
+		cr_assert_eq(ht_token_sign(&p, text, &len), 0);
+		cr_assert_eq(len, HT_SESSION_ID_LEN);
+		memcpy(ids[i], text, len);
+	}
+	ids[2][40] ^= 1;
+}
+
+static void setup(void)
+{
+	rig_open(&rig, 0);
+	make_ids();
+}
+
+static void finish(void)
+{
+	rig_close(&rig);
+}
+
+TestSuite(patterns, .init = setup, .fini = finish);
 
 static const char *pick(const char *const *list, size_t n)
 {
@@ -261,5 +287,44 @@ Test(patterns, several_profiles_for_one_cookie)
 	rules[1].siblings[0] = rules[0].siblings[0];
 	rules[1].sibling = (char *)"HTSIG_";
 	rules[1].nsiblings = 2;
+	same_as_the_daemon(rules, HT_ARRAY_SIZE(rules));
+}
+
+/* A value that is its own token, among rules whose tokens stand elsewhere. */
+Test(patterns, session_ids)
+{
+	struct ht_rule_config rules[] = {
+		SESSION_RULE((char *)"sid", HT_MODE_ENFORCE, BIND),
+		SESSION_RULE((char *)"theme", HT_MODE_REPORT, BIND),
+		NATIVE_RULE(HT_COVERS_ONLY, sessions, 3, HT_MODE_ENFORCE, BIND),
+		PROXYSG_RULE(HT_COVERS_ALL, NULL, 0, HT_MODE_ENFORCE, BIND),
+	};
+
+	same_as_the_daemon(rules, HT_ARRAY_SIZE(rules));
+}
+
+/* sid was issued by a gateway once, and is the application's now: an id is as good as a token. */
+Test(patterns, session_ids_that_native_accepts)
+{
+	static struct ht_cookie_name sid = {(char *)"sid", false};
+	struct ht_rule_config rules[] = {
+		NATIVE_RULE(HT_COVERS_NAME, &sid, 1, HT_MODE_ENFORCE, BIND),
+		PROXYSG_RULE(HT_COVERS_ALL, NULL, 0, HT_MODE_ENFORCE, BIND),
+	};
+
+	rules[0].name = sid.text;
+	rules[0].accept |= 1U << HT_PROFILE_SESSION_ID;
+	rules[0].session_s = 172800;
+	same_as_the_daemon(rules, HT_ARRAY_SIZE(rules));
+}
+
+/* Before enforce-after what is no id passes, through the same gate that stops a wrong one. */
+Test(patterns, session_ids_before_the_rollout)
+{
+	struct ht_rule_config rules[] = {
+		SESSION_RULE((char *)"sid", HT_MODE_ENFORCE, BIND, .enforce_after_s = NOW + 3600),
+		PROXYSG_RULE(HT_COVERS_ALL, NULL, 0, HT_MODE_ENFORCE, BIND),
+	};
+
 	same_as_the_daemon(rules, HT_ARRAY_SIZE(rules));
 }

@@ -21,7 +21,7 @@
 #define E2E_ALICE "CN=Alice Example,OU=Staff,O=Example Corp,C=US"
 #define E2E_BOB "CN=Bob Example,OU=Staff,O=Example Corp,C=US"
 #define E2E_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define E2E_TIMEOUT 240 /* seconds before Criterion gives a test up */
+#define E2E_TIMEOUT 600 /* seconds before Criterion gives a test up */
 
 /* ---- the run: what main() prepares once and every test (a process of its own) finds ---- */
 
@@ -129,6 +129,7 @@ struct gw_spec {
 	const char *plain_extra; /* further lines of the plain listener, four blanks deep */
 	const char *site_extra;	 /* further lines of the one site, four blanks deep */
 	const char *timeouts, *limits, *tokens; /* YAML flow maps */
+	const char *keys;			/* further lines of `keys` */
 	const char *top;			/* further lines at top level */
 	const char *gate;			/* instead of what HT_GATE says */
 	bool ipv6;				/* a plain listener on [::1] too */

@@ -488,9 +488,10 @@ Test(churn, everything_is_accounted_for_and_nothing_is_left)
 		be[i]->no_record = true; /* which requests are lost on the way is chance */
 		text_addf(&upstreams, "%s127.0.0.1:%d", i ? ", " : "", be[i]->port);
 	}
-	gw = gw_start(NULL, &(struct gw_spec){.upstreams = upstreams.p,
-					      .workers = 2,
-					      .timeouts = "{ head: 600s, idle: 600s }"});
+	gw = gw_start(NULL,
+		      &(struct gw_spec){.upstreams = upstreams.p,
+					.workers = 2,
+					.timeouts = "{ handshake: 600s, head: 600s, idle: 600s }"});
 	descriptors = descriptors_at_rest(gw);
 	for (int t = 0; t < SQUADS; t++) {
 		squads[t].gw = gw;

@@ -176,7 +176,7 @@ Test(curl, http_1_0_head_and_parallel)
 	cr_expect_eq(fetch(&j, &out, "-I", NULL), 0);
 	cr_expect(text_has(out.p, out.len, "Content-Length: 200"));
 	jar_open(&j, gw, "/echo?id=[1-50]");
-	cr_expect_eq(fetch(&j, &out, "-Z", NULL), 0);
+	cr_expect_eq(fetch(&j, &out, "-Z", NULL), 0, "%s", out.p);
 	for (int i = 1; i <= 50; i++) {
 		char id[16];
 

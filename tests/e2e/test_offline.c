@@ -13,6 +13,8 @@
 #define NATIVE "--profile", "native", "--name", "sid", VALUE
 #define PROXYSG "--profile", "proxysg", "--name", "sid", VALUE
 #define F5 "--profile", "f5-irule", VALUE
+#define SESSION "--profile", "session-id"
+#define SESSION_ID "AAECAwQFBgcICQoLDA0ODw**:1700000000:4inbZ7nzzShNUTRwPsHrxVseRvU*"
 #define IP "--bind", "client-ip=192.0.2.10"
 #define PLAIN "1.1b8dcfa8.1700000000.1700086400.sh~pLw.WF1KRB3Os__rfDF5fGDyhRJraoLA1PZVUsJPoRugzkQ"
 #define SPKI "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -96,9 +98,44 @@ static const struct {
 	 0,
 	 "valid\n"},
 
+	{"session-id",
+	 {"sign", SESSION, "--time", "1700000000", "--data", "000102030405060708090a0b0c0d0e0f"},
+	 0,
+	 SESSION_ID "\n"},
+	{"session-id verifies",
+	 {"verify", SESSION, "--time", "1700172800", "--value", SESSION_ID},
+	 0,
+	 "valid\n"},
+	{"session-id ends",
+	 {"verify", SESSION, "--time", "1700172801", "--value", SESSION_ID},
+	 1,
+	 "expired\n"},
+	{"session-id ends when told",
+	 {"verify", SESSION, "--time", "1700000061", "--lifetime", "60", "--value", SESSION_ID},
+	 1,
+	 "expired\n"},
+	{"session-id of another name",
+	 {"verify", SESSION, "--name", "b", "--time", "1700000000", "--value", SESSION_ID},
+	 0,
+	 "valid\n"},
+	{"session-id forged", {"verify", SESSION, "--value", "x"}, 1, "forged\n"},
+	{"session-id with a value", {"sign", SESSION, "--value", "x"}, 2, "is what sign makes"},
+	{"session-id with a token",
+	 {"verify", SESSION, "--value", SESSION_ID, "--token", "x"},
+	 2,
+	 "has no --token"},
+	{"session-id bound", {"sign", SESSION, "--bind", "DE"}, 2, "no place for a binding"},
+	{"session-id of short data", {"sign", SESSION, "--data", "00"}, 2, "32 digits in hex"},
+	{"session-id of a time", {"sign", SESSION, "--time", "5"}, 1, "not ten digits"},
+	{"data for verify",
+	 {"verify", SESSION, "--value", SESSION_ID, "--data", "00"},
+	 2,
+	 "only sign takes it"},
+	{"data of native", {"sign", NATIVE, "--data", "00"}, 2, "has no --data"},
+
 	{"no value", {"sign", "--profile", "native", "--name", "a"}, 2, "--value are needed"},
 	{"no such profile", {"sign", "--profile", "f5", VALUE}, 2, "there is no profile 'f5'"},
-	{"a profile not built", {"sign", "--profile", "session-id", VALUE}, 2, "not built yet"},
+	{"a profile not built", {"sign", "--profile", "secure-cookie", VALUE}, 2, "not built yet"},
 	{"native without a name", {"sign", "--profile", "native", VALUE}, 2, "--name is needed"},
 	{"proxysg without a name", {"sign", "--profile", "proxysg", VALUE}, 2, "--name is needed"},
 	{"f5-irule without a binding", {"sign", F5}, 2, "--bind is needed"},
@@ -122,7 +159,7 @@ static const struct {
 	{"no such encoding", {"sign", PROXYSG, "--encoding", "base32"}, 2, "can't be 'base32'"},
 	{"a name and no separator", {"sign", PROXYSG, "--separator", ""}, 2, "without a separator"},
 	{"verify without a token", {"verify", NATIVE}, 2, "--token is what verify needs"},
-	{"sign with one", {"sign", NATIVE, "--token", "x"}, 2, "--token is what verify needs"},
+	{"sign with one", {"sign", NATIVE, "--token", "x"}, 2, "--token is for verify alone"},
 	{"a word too many", {"sign", "alice", NATIVE}, 2, "'alice' belongs to no option"},
 };
 

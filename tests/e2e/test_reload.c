@@ -510,9 +510,9 @@ static void change_something(struct gw *gw, int i)
 	if (i % 4 == 1)
 		gw_edit(gw, "name: sid,", "mode: enforce, name: sid,");
 	else if (i % 4 == 2)
-		gw_edit(gw, "{ drain: 20s", "{ connect: 4s, drain: 20s");
+		gw_edit(gw, "connect: 30s", "connect: 29s");
 	else if (i % 4 == 3)
-		gw_edit(gw, "connect: 4s, ", "");
+		gw_edit(gw, "connect: 29s", "connect: 30s");
 	else if (i)
 		gw_edit(gw, "mode: enforce, ", "");
 }

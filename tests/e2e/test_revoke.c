@@ -228,13 +228,13 @@ static const struct {
 	{"seen=x", {"--site", "one.test", NULL}, 1, "no rule of this site covers"},
 	{"seen=x", {NULL}, 0, "mode: report"},
 	{"sid=x", {"--site", "three.test", NULL}, 1, "no site serves this host"},
-	{"sid", {NULL}, 2, "NAME=VALUE is what revoke needs"},
-	{"sid=", {NULL}, 2, "NAME=VALUE is what revoke needs"},
+	{"sid", {NULL}, 2, "or --cookie NAME=VALUE"},
+	{"sid=", {NULL}, 2, "or --cookie NAME=VALUE"},
 	{"sid=x", {"--for", "soon", NULL}, 2, "such as 30m"},
 	{"sid=x", {"--for", "11y", NULL}, 2, "such as 30m"},
 	{"sid=x", {"--for", "4000d", NULL}, 2, "ten years"},
 	{"sid=x", {"--for", "0", NULL}, 2, "such as 30m"},
-	{"sid=x", {"shop", NULL}, 2, "takes no 'shop'"},
+	{"sid=x", {"shop", NULL}, 2, "the name of one key, or"},
 };
 
 Test(revoke, what_can_not_be_is_said)
@@ -251,7 +251,7 @@ Test(revoke, what_can_not_be_is_said)
 		cr_expect(text_has(out.p, out.len, said[i].says), "%s: %s", said[i].says, out.p);
 	}
 	cr_expect_eq(gw_ctl(gw, &out, "revoke", "shop"), 1);
-	cr_expect(text_has(out.p, out.len, "not built yet"), "%s", out.p);
+	cr_expect(text_has(out.p, out.len, "replace"), "%s", out.p);
 	text_free(&out);
 	gw_stop(gw);
 	backend_stop(be);

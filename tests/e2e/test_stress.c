@@ -142,7 +142,8 @@ Test(stress, ten_thousand_mixed_requests_over_200_connections)
 	fds_allow(2048);
 	/* slow machines take long to connect them all */
 	gw = gw_start(&be,
-		      &(struct gw_spec){.workers = 2, .timeouts = "{ head: 600s, idle: 600s }"});
+		      &(struct gw_spec){.workers = 2,
+					.timeouts = "{ handshake: 600s, head: 600s, idle: 600s }"});
 	for (int t = 0; t < SQUADS; t++) {
 		squads[t].first = t * PER_THREAD;
 		for (int i = 0; i < PER_THREAD; i++)

@@ -3,7 +3,7 @@
  * Fuzzes what the kernel gate and the daemon share: a request is framed and written as towards a
  * backend, then judged. Another, simpler cookie parser looks at the result: no covered cookie may
  * be left without its token, and nothing else may be missing. A byte 1 in the input stands for
- * the one token that is valid.
+ * the one token that is valid, a byte 2 for the one session id.
  */
 #include <arpa/inet.h>
 #include <strings.h>
@@ -25,8 +25,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char token[HT_TOKEN_TEXT_MAX];
 static size_t token_len;
+static char id[HT_TOKEN_TEXT_MAX];
+static size_t id_len;
 static struct ht_policy_site site;
-static struct ht_binding binding;
+static struct ht_binding bindings[2]; /* client-ip; none, of the id */
 static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};
 static const struct ht_key key = {"shop", 1, 1, &secret};
 static const struct ht_keyring ring = {1, &key, 1};
@@ -34,7 +36,11 @@ static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
 
 #define RULE(n) F5_RULE(n, HT_MODE_ENFORCE, .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1)
 
-static struct ht_rule_config rules[] = {RULE("sid"), RULE("ASP.NET_SessionId")};
+static struct ht_rule_config rules[] = {RULE("sid"), RULE("ASP.NET_SessionId"),
+					SESSION_RULE("id", HT_MODE_ENFORCE)};
+
+#define NOW 1700000000
+static const uint8_t session[HT_SESSION_DATA] = "a session";
 
 static void set_up(void)
 {
@@ -50,11 +56,17 @@ static void set_up(void)
 	inet_pton(AF_INET, "192.0.2.10", &in.sin_addr);
 	memcpy(&client.addr, &in, sizeof(in));
 	ENSURE(!ht_policy_compile(&c, &s, &site, &diag));
-	ht_binding_make(site.bind[0].binds, site.bind[0].nbinds, &client, &binding);
+	ht_binding_make(site.bind[0].binds, site.bind[0].nbinds, &client, &bindings[0]);
 	p.name = HT_STR("sid");
 	p.value = HT_STR(SESSION);
-	p.input = (struct ht_str){binding.text, binding.len};
+	p.input = (struct ht_str){bindings[0].text, bindings[0].len};
 	ENSURE(!ht_token_sign(&p, token, &token_len));
+	ht_binding_make(NULL, 0, &client, &bindings[1]);
+	p = (struct ht_token_params){.profile = HT_PROFILE_SESSION_ID,
+				     .secret = secret,
+				     .data = session,
+				     .issued_s = NOW};
+	ENSURE(!ht_token_sign(&p, id, &id_len));
 }
 
 static struct ht_str trim(struct ht_str s)
@@ -68,7 +80,7 @@ static struct ht_str trim(struct ht_str s)
 
 /* What a head says, by the simple parser: covered pairs, and a hash of everything else. */
 struct seen {
-	size_t sessions, tokens, wrong;
+	size_t sessions, tokens, wrong, ids;
 	uint64_t rest;
 };
 
@@ -97,6 +109,9 @@ static void see_pair(struct seen *s, struct ht_str pair)
 	if (ht_str_eq(name, HT_STR("sid")) || ht_str_eq(name, HT_STR("ASP.NET_SessionId"))) {
 		s->sessions++;
 		s->wrong += !ht_str_eq(value, HT_STR(SESSION));
+	} else if (ht_str_eq(name, HT_STR("id"))) {
+		s->ids++;
+		s->wrong += !ht_str_eq(value, (struct ht_str){id, id_len});
 	} else if (ht_str_eq(name, HT_STR("sid_HMAC")) ||
 		   ht_str_eq(name, HT_STR("ASP.NET_SessionId_HMAC"))) {
 		s->tokens += ht_str_eq(value, (struct ht_str){token, token_len});
@@ -139,10 +154,13 @@ static size_t make_head(const char *in, size_t len, char *out)
 	size_t n = 0;
 	int got;
 
-	for (size_t i = 0; i < len && n + token_len < sizeof(text); i++) {
+	for (size_t i = 0; i < len && n + HT_MAX(token_len, id_len) < sizeof(text); i++) {
 		if (in[i] == 1) {
 			memcpy(text + n, token, token_len);
 			n += token_len;
+		} else if (in[i] == 2) {
+			memcpy(text + n, id, id_len);
+			n += id_len;
 		} else {
 			text[n++] = in[i];
 		}
@@ -155,12 +173,36 @@ static size_t make_head(const char *in, size_t len, char *out)
 	return got < 0 ? 0 : got;
 }
 
+/* A head without an id is given the one, which then passes, and nothing else changes. */
+static void check_issue(const struct ht_policy_client *client, char *head, size_t len)
+{
+	static struct ht_head scratch;
+	static struct ht_judgement judgement;
+	struct seen before, after;
+	struct ht_push push;
+	char line[1024];
+	size_t line_len, was = len;
+
+	see(head, len, &before);
+	ENSURE(ht_policy_has_cookie(head, len, HT_STR("id")) == (before.ids > 0));
+	if (before.ids || ht_policy_issue(&site, &ring, &sip_keys, client, 2, session, head, &len,
+					  HT_HEAD_MAX, line, sizeof(line), &line_len, &push))
+		return;
+	ENSURE(len > was && len <= HT_HEAD_MAX);
+	see(head, len, &after);
+	ENSURE(after.ids == 1 && after.wrong == before.wrong && after.rest == before.rest);
+	if (ht_policy_judge(&site, &ring, &sip_keys, client, &scratch, head, &len, 0, &judgement))
+		return; /* one cookie more than may be */
+	see(head, len, &after);
+	ENSURE(after.ids == 1 && after.rest == before.rest);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char head[HT_HEAD_MAX];
 	static struct ht_head scratch;
 	static struct ht_judgement judgement;
-	const struct ht_policy_client client = {.bind = &binding};
+	const struct ht_policy_client client = {.bind = bindings, .time = {NOW, 1}};
 	struct seen before, after;
 	size_t len, was;
 	int reason;
@@ -195,5 +237,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* One valid pair and no other of that name is left alone. */
 	if (before.sessions == 1 && !before.wrong && !before.tokens)
 		ENSURE(!after.sessions);
+	if (before.ids && !before.wrong)
+		ENSURE(after.ids == 1);
+	check_issue(&client, head, len);
 	return 0;
 }

@@ -103,6 +103,43 @@ static void check_profile(enum ht_profile profile, struct ht_str token, struct h
 	}
 }
 
+/* An id is a value that is its own token: what its shape allows, its MAC must not. */
+static void check_session(struct ht_str text)
+{
+	static const uint8_t zeros[HT_SESSION_DATA];
+	uint8_t data[HT_SESSION_DATA];
+	char right[HT_TOKEN_TEXT_MAX];
+	struct ht_token_params p = {
+		.profile = HT_PROFILE_SESSION_ID,
+		.secret = secret,
+		.value = text,
+		.data = zeros,
+		.issued_s = NOW,
+		.lifetime_s = 60,
+	};
+	bool like = ht_session_id_parse(text, data, &p.issued_s);
+	struct ht_token_info info;
+	enum ht_token_verdict verdict = ht_token_check(&p, text, p.issued_s, &info);
+	size_t len = 0;
+
+	ENSURE(like == ht_session_id_like(text));
+	if (like)
+		p.data = data;
+	ENSURE(!ht_token_sign(&p, right, &len) && len == HT_SESSION_ID_LEN);
+	ENSURE((verdict == HT_TOKEN_VALID) == ht_str_eq(text, (struct ht_str){right, len}));
+	ENSURE(verdict == HT_TOKEN_VALID || verdict == HT_TOKEN_FORGED);
+	/* the one id of these bytes and this time, in all that the shape says */
+	p.value = (struct ht_str){right, len};
+	ENSURE(!like || !memcmp(right, text.p, len - 28));
+	ENSURE(ht_token_check(&p, p.value, p.issued_s + 60, &info) == HT_TOKEN_VALID);
+	ENSURE(info.issued_s == p.issued_s && !info.persistent && !*info.attributes);
+	ENSURE(ht_token_check(&p, p.value, p.issued_s + 61, &info) == HT_TOKEN_EXPIRED);
+	if (!text.len)
+		return;
+	right[(uint8_t)text.p[0] % len] ^= 1;
+	ENSURE(ht_token_check(&p, p.value, p.issued_s, &info) != HT_TOKEN_VALID);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ht_str rest = {(const char *)data, size}, token = line(&rest), value = line(&rest);
@@ -110,5 +147,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	check_profile(HT_PROFILE_NATIVE, token, value, rest);
 	check_profile(HT_PROFILE_F5_IRULE, token, value, rest);
 	check_profile(HT_PROFILE_PROXYSG, token, value, rest);
+	check_session(token);
 	return 0;
 }

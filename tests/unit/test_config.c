@@ -394,7 +394,6 @@ static const struct mistake value_mistakes[] = {
 	{"admin on a name", LISTEN SITES "admin: localhost:1\n", 3, 8, "is no IP address"},
 	{"admin on a path", LISTEN SITES "admin: unix:x\n", 3, 8, "an IP address and a port"},
 	{"admin on a listener", LISTEN SITES "admin: 127.0.0.1:8080\n", 3, 8, "in line 1"},
-	{"guard's period", LISTEN SITES "guard: { per: 10 }\n", 3, 15, "has no unit"},
 };
 
 Test(config, value_mistakes)
@@ -512,7 +511,7 @@ static const struct mistake rule_mistakes[] = {
 	{"no such key", RULE("{ name: a, profile: f5-irule, key: other, bind: [client-ip] }"), 6,
 	 36, "add { name: other, file: FILE }"},
 	{"no such profile", RULE("{ name: a, profile: f5, key: shop, bind: [client-ip] }"), 6, 21,
-	 "write native, f5-irule or proxysg"},
+	 "write native, f5-irule, proxysg or session-id"},
 	{"accept nonsense", RULE("{ name: a, accept: [f5], " F5 " }"), 6, 21, "names no profile"},
 	{"on-empty", RULE("{ name: a, on-empty: pass, " F5 " }"), 6, 22, "write strip or reject"},
 	{"mode", RULE("{ name: a, mode: on, " F5 " }"), 6, 18, "write enforce, report or off"},
@@ -531,7 +530,6 @@ static const struct mistake rule_mistakes[] = {
 	      "{ name: f, profile: f5-irule, key: shop, bind: [client-ip/12] }"),
 	 11, 48, "can have 4 different bindings"},
 	{"key without name", "keys: [{ file: a }]\n" LISTEN SITES, 1, 8, "this key has no name"},
-	{"key without file", "keys: [{ name: a }]\n" LISTEN SITES, 1, 8, "this key has no file"},
 	{"key twice", "keys: [{ name: a, file: a }, { file: b, name: a }]\n" LISTEN SITES, 1, 47,
 	 "two keys are named 'a'"},
 };
@@ -542,20 +540,10 @@ Test(config, rule_mistakes)
 }
 
 static const struct mistake not_built[] = {
-	{"session-id", RULE("{ name: a, profile: session-id, key: shop }"), 6, 21,
-	 "not built yet; write native, f5-irule or proxysg"},
 	{"secure-cookie", RULE("{ name: a, profile: secure-cookie, key: shop }"), 6, 21,
-	 "not built yet"},
-	{"session-id accepted", RULE("{ name: a, accept: [native, session-id], key: shop }"), 6, 29,
-	 "not built yet"},
+	 "not built yet; write native, f5-irule, proxysg or session-id"},
 	{"secure-cookie accepted", RULE("{ name: a, accept: [secure-cookie], key: shop }"), 6, 21,
 	 "not built yet"},
-	{"memcached", "keys: [{ name: a, memcached: [a:1] }]\n" LISTEN SITES, 1, 30,
-	 "not built yet"},
-	{"rotate-every", "keys: [{ name: a, file: b, rotate-every: 1d }]\n" LISTEN SITES, 1, 42,
-	 "not built yet"},
-	{"guard", LISTEN SITES "guard: { interface: eth0, mode: drop }\n", 3, 33,
-	 "'mode: drop' is not built yet; write off"},
 };
 
 Test(config, not_built)

@@ -23,6 +23,7 @@ TestSuite(config_rules);
 #define RULES(rules) FILE_WITH(PLAIN, "", rules)
 #define F5 "profile: f5-irule, key: k, bind: [client-ip]"
 #define PX "profile: proxysg, key: k"
+#define SID "profile: session-id, key: k"
 #define BITS(p) (1u << HT_PROFILE_##p)
 
 #define A8 "aaaaaaaa"
@@ -64,6 +65,35 @@ Test(config_rules, native_is_what_a_rule_is_unless_it_says_more)
 	cr_expect_str_eq(r->reissue, "; Path=/; Secure; HttpOnly");
 	cr_expect_eq(r->mode, HT_MODE_ENFORCE);
 	cr_expect_eq(r->on_empty, HT_ON_EMPTY_STRIP);
+	ht_config_free(c);
+}
+
+Test(config_rules, session_id_defaults)
+{
+	struct ht_config *c =
+		parse_ok(RULES("{ name: a, " SID " },\n{ name: b, " SID
+			       ", lifetime: 1h, issue: [/login, \"/app/*\"], "
+			       "reissue-attributes: \"Path=/app\" },\n"
+			       "{ name: c, key: k, accept: [session-id], lifetime: 5m, "
+			       "bind: [client-ip] }"));
+	const struct ht_rule_config *r = c->sites->rules;
+
+	cr_expect_eq(r->accept, BITS(SESSION_ID));
+	cr_expect(!r->nsiblings && !r->sibling && !r->nissue);
+	cr_expect_eq(r->session_s, 172800);
+	cr_expect_str_eq(r->reissue, "; Path=/; Secure; HttpOnly");
+	cr_expect(ht_config_issues(r, HT_STR("/whatever")));
+	r++;
+	cr_expect_eq(r->session_s, 3600);
+	cr_assert_eq(r->nissue, 2);
+	cr_expect_str_eq(r->reissue, "; Path=/app");
+	cr_expect(ht_config_issues(r, HT_STR("/login")) && ht_config_issues(r, HT_STR("/app/")));
+	cr_expect_not(ht_config_issues(r, HT_STR("/")));
+	r++;
+	cr_expect_eq(r->accept, BITS(SESSION_ID) | BITS(NATIVE));
+	cr_expect_eq(r->lifetime_s, 300, "its own tokens'");
+	cr_expect_eq(r->session_s, 172800, "the ids'");
+	cr_expect_eq(r->nsiblings, 1);
 	ht_config_free(c);
 }
 
@@ -385,6 +415,26 @@ static const struct {
 	{"a cookie twice", RULES("{ name: a, key: k },\n{ name: a, key: k }"), 5, 9,
 	 "each name may stand once in a site"},
 
+	/* session ids */
+	{"session-id of all", RULES("{ all: true, " SID " }"), 4, 23,
+	 "a session-id is one cookie, and this rule is for 'all'"},
+	{"session-id of a prefix", RULES("{ name: s*, " SID " }"), 4, 22, "write name: COOKIE"},
+	{"accepted for all", RULES("{ all: true, key: k, accept: [session-id] }"), 4, 30,
+	 "a session-id is one cookie"},
+	{"session-id accepts another", RULES("{ name: a, " SID ", accept: [native] }"), 4, 49,
+	 "can't become a session-id"},
+	{"session-id bound", RULES("{ name: a, " SID ", bind: [client-ip] }"), 4, 47,
+	 "no place for a binding"},
+	{"session-id with a sibling", RULES("{ name: a, " SID ", sibling: b }"), 4, 50,
+	 "has no sibling"},
+	{"session-id with an algorithm", RULES("{ name: a, " SID ", algorithm: sha1 }"), 4, 52,
+	 "belongs to profile proxysg"},
+	{"an issue path without '/'", RULES("{ name: a, " SID ", issue: [login] }"), 4, 49,
+	 "issue path 'login' does not begin with '/'"},
+	{"an issue path with a '*' inside", RULES("{ name: a, " SID ", issue: [\"/a*b\"] }"), 4, 49,
+	 "only a last one makes a prefix"},
+	{"issue without paths", RULES("{ name: a, " SID ", issue: [] }"), 4, 48, "empty list"},
+
 	/* keys of other profiles */
 	{"algorithm of native", RULES("{ name: a, key: k, algorithm: sha1 }"), 4, 31,
 	 "'algorithm' belongs to profile proxysg, and the rule has profile native"},
@@ -395,7 +445,9 @@ static const struct {
 	{"separator of native", RULES("{ name: a, key: k, separator: \"\" }"), 4, 31,
 	 "belongs to profile proxysg"},
 	{"lifetime of proxysg", RULES("{ name: a, " PX ", lifetime: 1h }"), 4, 48,
-	 "belongs to profile native"},
+	 "belongs to profiles native and session-id, and the rule has profile proxysg"},
+	{"issue of native", RULES("{ name: a, key: k, issue: [/login] }"), 4, 27,
+	 "'issue' belongs to profile session-id, and the rule has profile native"},
 	{"fixed attributes of native", RULES("{ name: a, key: k, sibling-attributes: seed }"), 4,
 	 40, "those of f5-irule, and profile native has none"},
 	{"other attributes of f5-irule",

@@ -325,17 +325,19 @@ Test(ctl, what_is_wrong_is_said_and_nothing_done)
 		{"\n", "error: no such command\n"},
 		{"nope\n", "error: no such command\n"},
 		{"status2\n", "error: no such command\n"},
-		{"bans\n", "error: bans is not built yet\n"},
+		{"bans\n", "error: there is no guard here\n"},
 		{"reload\n", "error: reload is not possible here\n"},
-		{"rotate {\"key\":\"shop\"}\n", "error: rotate is not built yet\n"},
-		{"revoke\n", "error: revoke KEY is not built yet; revoke --cookie NAME=VALUE is\n"},
+		{"rotate {\"key\":\"shop\"}\n", "error: rotate takes the name of a key\n"},
+		{"revoke\n", "error: revoke takes a key or a cookie\n"},
 		{"revoke {\"cookie\":\"sid\"}\n", "error: a cookie is NAME=VALUE\n"},
 		{"revoke {\"cookie\":\"sid=1\"}\n", "error: there is nothing to revoke here\n"},
 		{"revoke {\"cookie\":\"\"}\n",
-		 "error: arguments are \"json\": true or false, \"limit\": 1..1000000; \"cookie\", "
+		 "error: arguments are \"json\": true or false, \"limit\": 1..1000000, \"key\"; "
+		 "\"cookie\", "
 		 "\"site\" and \"for\" seconds, ten years at the most\n"},
 		{"revoke {\"cookie\":\"sid=1\",\"for\":0}\n",
-		 "error: arguments are \"json\": true or false, \"limit\": 1..1000000; \"cookie\", "
+		 "error: arguments are \"json\": true or false, \"limit\": 1..1000000, \"key\"; "
+		 "\"cookie\", "
 		 "\"site\" and \"for\" seconds, ten years at the most\n"},
 		{"flush {\n", "error: what follows the command must be a JSON object\n"},
 		{"flush {\"limit\":1,\"limit\":2}\n",
@@ -648,5 +650,102 @@ Test(ctl, clients_that_leave_early)
 	}
 	ask(&s, "flush\n");
 	cr_expect_eq(s.flushes, 1);
+	stop(&s);
+}
+
+/* ---- keys ---- */
+
+static char asked_for[64];
+
+static int fake_key(void *arg, const char *name, char *why, size_t why_len)
+{
+	struct server *s = arg;
+
+	s->flushes++;
+	snprintf(asked_for, sizeof(asked_for), "%s", name);
+	if (!strcmp(name, "shop"))
+		return 0;
+	snprintf(why, why_len, "%s", strcmp(name, "odd") ? "no such key" : "only half of it");
+	return strcmp(name, "odd") ? -ENOENT : 0;
+}
+
+Test(ctl, keys_rotate_and_are_revoked_by_name)
+{
+	static const struct {
+		const char *line, *answer;
+	} rows[] = {
+		{"rotate {\"key\":\"shop\"}\n",
+		 "ok\nshop: another secret signs now; the one until now verifies\n"},
+		{"revoke {\"key\":\"shop\"}\n",
+		 "ok\nshop: nothing that it has signed is valid any more\n"},
+		{"revoke {\"key\":\"odd\"}\n",
+		 "ok\nodd: nothing that it has signed is valid any more\nonly half of it\n"},
+		{"rotate {\"key\":\"none\"}\n", "error: no such key\n"},
+		{"revoke {\"key\":\"none\"}\n", "error: no such key\n"},
+		{"rotate\n", "error: rotate takes the name of a key\n"},
+		{"revoke {\"key\":\"shop\",\"cookie\":\"a=b\"}\n",
+		 "error: revoke takes a key or a cookie\n"},
+	};
+	struct server s;
+
+	start(&s);
+	s.daemon.rotate = fake_key;
+	s.daemon.revoke_key = fake_key;
+	for (size_t i = 0; i < HT_ARRAY_SIZE(rows); i++) {
+		ask(&s, rows[i].line);
+		cr_expect_str_eq(s.answer, rows[i].answer, "%s", rows[i].line);
+	}
+	cr_expect_eq(s.flushes, 5);
+	ask(&s, "rotate {\"key\":\"odd\",\"json\":true}\n");
+	cr_expect_str_eq(s.answer, "ok\n{\n  \"rotated\": true,\n  \"key\": \"odd\",\n  "
+				   "\"warnings\": \"only half of it\"\n}\n");
+	ask(&s, "rotate {\"key\":\"a\\u0000b\"}\n");
+	cr_expect_eq(strncmp(s.answer, "error: ", 7), 0, "%s", s.answer);
+	stop(&s);
+}
+
+static const struct ht_secret some_secrets[] = {
+	{.id = "00112233445566aa", .born_s = 1700000000},
+	{.id = "00112233445566bb", .born_s = 1600000000, .retire_s = 1800000000},
+	{.id = "00112233445566cc", .born_s = 1700000000, .early = true},
+};
+static const struct ht_key some_key = {
+	.name = "shop", .gen = 9, .nsecrets = 3, .secrets = some_secrets};
+
+static size_t fake_keys(void *arg, struct ht_stats_key *ret)
+{
+	(void)arg;
+	*ret = (struct ht_stats_key){.key = &some_key,
+				     .source = "memcached",
+				     .rotations = 3,
+				     .store = true,
+				     .polls = 77,
+				     .void_before_s = 1500000000};
+	return 1;
+}
+
+Test(ctl, status_names_secrets_by_their_ids)
+{
+	static const char *const says[] = {
+		"keys.0.name                  shop\n",
+		"keys.0.source                memcached\n",
+		"keys.0.generation            9\n",
+		"keys.0.rotations             3\n",
+		"keys.0.secrets.0.id          00112233445566aa\n",
+		"keys.0.secrets.0.state       signs\n",
+		"keys.0.secrets.1.state       verifies\n",
+		"keys.0.secrets.1.until       1800000000\n",
+		"keys.0.secrets.2.state       comes next\n",
+		"keys.0.store.polls           77\n",
+		"keys.0.void_before           1500000000\n",
+	};
+	struct server s;
+
+	start(&s);
+	s.daemon.keys = fake_keys;
+	ask(&s, "status\n");
+	for (size_t i = 0; i < HT_ARRAY_SIZE(says); i++)
+		cr_expect(strstr(s.answer, says[i]), "%s in %s", says[i], s.answer);
+	cr_expect_not(strstr(s.answer, "keys.0.secrets.0.until"));
 	stop(&s);
 }

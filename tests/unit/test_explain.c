@@ -23,6 +23,7 @@ static const char yaml[] =
 	"      - { name: new, key: shop, enforce-after: 2030-01-01 }\n"
 	"      - { only: [\"a*\"], profile: proxysg, key: shop }\n"
 	"      - { name: idle, key: shop, mode: off }\n"
+	"      - { name: id, profile: session-id, key: shop, issue: [/login] }\n"
 	"  - hosts: [strict.test]\n"
 	"    upstreams: [127.0.0.1:9000]\n"
 	"    cookies:\n"
@@ -77,6 +78,9 @@ static const struct {
 	{"{cart-ended}", HT_PROFILE_NATIVE, "cart", "c1", "client-ip/24", 0, NOW - DAY},
 	{"{cart-f5}", HT_PROFILE_F5_IRULE, "cart", "c1", "client-ip/24", 0, 0},
 	{"{a1}", HT_PROFILE_PROXYSG, "a1", "x", NULL, 0, 0},
+	{"{id}", HT_PROFILE_SESSION_ID, "id", "", NULL, 0, NOW},
+	{"{id-old}", HT_PROFILE_SESSION_ID, "id", "", NULL, 1, NOW},
+	{"{id-ended}", HT_PROFILE_SESSION_ID, "id", "", NULL, 0, NOW - 3 * DAY},
 };
 
 static void token_make(size_t i, struct ht_str *ret)
@@ -98,6 +102,7 @@ static void token_make(size_t i, struct ht_str *ret)
 		.separator = HT_STR("|"),
 		.issued_s = tokens[i].issued_s,
 		.expires_s = tokens[i].issued_s + DAY,
+		.data = (const uint8_t *)"0123456789abcde",
 	};
 
 	cr_assert_eq(ht_token_sign(&p, text, &ret->len), 0);
@@ -131,6 +136,7 @@ static void expand(const char *from, char *to)
 #define SID " (rule sid, t.yaml:7)\n"
 #define CART " (rule cart, t.yaml:8)\n"
 #define ONLY " (rule only a*, t.yaml:11)\n"
+#define ID " (rule id, t.yaml:13)\n"
 #define NONE "the backend gets no Cookie field\n"
 #define GETS "the backend gets\nCookie: "
 #define LATER "2023-11-15T22:13:20Z"
@@ -224,6 +230,28 @@ static const struct {
 	 "a2: strip; forged: its token is not what proxysg gives with key shop for this name, "
 	 "value" ONLY "BCSIG_a2: remove; token of a2\nBCSIG_b: remove; token of no cookie that is "
 	 "judged here\n" NONE,
+	 false},
+	{"session-id", "id={id}; b=1",
+	 "id: pass; valid: session-id with key shop, until 2023-11-16T22:13:21Z" ID
+	 "b: pass; no rule covers it\n" GETS "id={id}; b=1\n",
+	 true},
+	{"session-id, an older secret", "id={id-old}",
+	 "id: pass; valid: session-id with key shop (an older secret), until 2023-11-16T22:13:21Z; "
+	 "the session goes on under a new id: this one is of an older secret" ID GETS
+	 "id={id-old}\n",
+	 true},
+	{"session-id, expired", "id={id-ended}",
+	 "id: strip; expired: its token was good until 2023-11-13T22:13:21Z; a new one is issued "
+	 "on "
+	 "the rule's paths" ID NONE,
+	 false},
+	{"session-id, forged", "id=x",
+	 "id: strip; forged: it is no session id that key shop gives; a new one is issued on the "
+	 "rule's paths" ID NONE,
+	 false},
+	{"session-id, empty", "id=",
+	 "id: strip; missing: an empty value is no session id; a new one is issued on the rule's "
+	 "paths" ID NONE,
 	 false},
 	{"blanks", " sid =s1 ;;\tsid_HMAC = {sid};",
 	 "sid: pass; valid: f5-irule with key shop" SID "sid_HMAC: pass; token of sid\n" GETS

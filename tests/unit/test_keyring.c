@@ -177,7 +177,8 @@ static void expect_no_leaks(void)
 }
 
 static char path_k[128], path_l[128];
-static struct ht_key_config keys[] = {{"shop", path_k, 3, 7}, {"other", path_l, 4, 8}};
+static struct ht_key_config keys[] = {{.name = "shop", .file = path_k, .line = 3, .col = 7},
+				      {.name = "other", .file = path_l, .line = 4, .col = 8}};
 static struct ht_config config = {.file = "c.yaml", .keys = keys, .nkeys = 2};
 
 static struct ht_keyring *load(void)

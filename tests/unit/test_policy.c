@@ -217,6 +217,41 @@ Test(policy, older_secrets_verify_and_entries_stay_open)
 	cr_assert_eq(j.push[0].token.flags & HT_TOKEN_CLOSED, HT_TOKEN_CLOSED);
 }
 
+/* Others may sign with it already; what they sign is as good as ours, and not renewed with ours. */
+Test(policy, a_secret_that_comes_next_verifies_and_is_no_renewal)
+{
+	char head[4096];
+	struct ht_judgement j;
+	size_t len;
+
+	key.nsecrets = 2;
+	cr_assert_eq(judge_text("sid=GOOD; sid_HMAC={old}", 0, head, &len, &j), 0);
+	cr_assert_eq(j.cookie[0].verdict, HT_COOKIE_VALID);
+	cr_assert_eq(j.cookie[0].renewal, HT_RENEWAL_KEY);
+	cr_assert_eq(j.nreissues, 1);
+	secrets[1].early = true;
+	cr_assert_eq(judge_text("sid=GOOD; sid_HMAC={old}", 0, head, &len, &j), 0);
+	cr_assert_eq(j.cookie[0].verdict, HT_COOKIE_VALID);
+	cr_assert_eq(j.cookie[0].renewal, HT_RENEWAL_NONE);
+	cr_assert_eq(j.nreissues, 0);
+}
+
+Test(policy, a_secret_that_has_ended_verifies_nothing)
+{
+	char head[4096];
+	struct ht_judgement j;
+	size_t len;
+
+	key.nsecrets = 2;
+	client.time.now_s = 1000;
+	secrets[1].retire_s = 1001;
+	cr_assert_eq(judge_text("sid=GOOD; sid_HMAC={old}", 0, head, &len, &j), 0);
+	cr_assert_eq(j.cookie[0].verdict, HT_COOKIE_VALID);
+	secrets[1].retire_s = 1000;
+	cr_assert_eq(judge_text("sid=GOOD; sid_HMAC={old}", 0, head, &len, &j), 0);
+	cr_assert_eq(j.cookie[0].verdict, HT_COOKIE_FORGED);
+}
+
 Test(policy, a_push_carries_the_snapshots_generations)
 {
 	char head[4096];

@@ -393,3 +393,50 @@ Test(stats, run_time_only_with_the_kernels_statistics)
 	expect_line(&f, "hardtack_gate_runs_total 1000");
 	teardown(&f);
 }
+
+Test(stats, keys)
+{
+	static const struct ht_secret secrets[2] = {{.born_s = 1000}, {.born_s = 500}};
+	static const struct ht_key shop = {.name = "sh\"op", .nsecrets = 2, .secrets = secrets},
+				   unborn = {.name = "b", .nsecrets = 1, .secrets = secrets};
+	const struct ht_stats_key keys[] = {
+		{.key = &shop, .source = "file", .rotations = 4, .revocations = 1, .failures = 2},
+		{.key = &unborn,
+		 .source = "memcached",
+		 .store = true,
+		 .polls = 7,
+		 .polls_failed = 3,
+		 .garbage = 2,
+		 .lease_busy = 1,
+		 .last_poll_s = 1234},
+	};
+	static const char *const lines[] = {
+		"hardtack_key_secrets{key=\"sh\\\"op\"} 2\n",
+		"hardtack_key_age_seconds{key=\"sh\\\"op\"} 100\n",
+		"hardtack_key_rotations_total{key=\"sh\\\"op\"} 4\n",
+		"hardtack_key_revocations_total{key=\"sh\\\"op\"} 1\n",
+		"hardtack_key_failures_total{key=\"sh\\\"op\"} 2\n",
+		"hardtack_key_store_polls_total{key=\"b\"} 7\n",
+		"hardtack_key_store_failures_total{key=\"b\",reason=\"unreachable\"} 3\n",
+		"hardtack_key_store_failures_total{key=\"b\",reason=\"garbage\"} 2\n",
+		"hardtack_key_store_failures_total{key=\"b\",reason=\"lease\"} 1\n",
+		"hardtack_key_store_last_answer_seconds{key=\"b\"} 1234\n",
+	};
+	struct ht_stats_global g = {.keys = keys, .nkeys = 2, .now_s = 1100};
+	size_t len;
+	char *text = ht_stats_prometheus(NULL, 0, &g, &len);
+
+	cr_assert(text);
+	for (size_t i = 0; i < HT_ARRAY_SIZE(lines); i++)
+		cr_expect(strstr(text, lines[i]), "%s", lines[i]);
+	cr_expect_not(strstr(text, "store_polls_total{key=\"sh"));
+	free(text);
+	g.now_s = 900; /* a clock that went back */
+	text = ht_stats_prometheus(NULL, 0, &g, &len);
+	cr_expect(strstr(text, "hardtack_key_age_seconds{key=\"b\"} 0\n"));
+	free(text);
+	g.nkeys = 1;
+	text = ht_stats_prometheus(NULL, 0, &g, &len);
+	cr_expect_not(strstr(text, "hardtack_key_store"));
+	free(text);
+}

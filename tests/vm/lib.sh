@@ -10,13 +10,15 @@
 # Before: O, out (a folder for this guest), and a function plan that prints the shell lines that
 # init.sh sources; it runs them in /ht. After: $out/console.log, report.jsonl (what the plan
 # reported), kernel.log; $package and $release say which kernel it was. Another machine than the
-# usual one is a matter of $machine and $append.
+# usual one is a matter of $machine, $append and cpu_model(); which test programs go in, of $programs;
+# what else goes in, of a function own_files ROOT.
 O=${O:?} out=${out:?}
 vm=$O/vm
 cache=$(realpath -m "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hardtack/vm")
 # Where the guest finds the second daemon's OpenSSL, C library and loader.
 prefix=/ht/3.5/lib
 machine=(-accel 'tcg,thread=multi' -smp 2 -m 2G)
+programs='bpf bpf-weak e2e'
 # Watchdogs would measure this machine's load, nothing else.
 append='nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1'
 # What only costs time here: a third of it.
@@ -68,7 +70,7 @@ make_root() {
 		libz.so.1 libpthread.so.0 libdl.so.2; do
 		cp -L "$ssl/usr/lib/x86_64-linux-gnu/$f" "$root/$prefix/" || return 1
 	done
-	for f in bpf bpf-weak e2e; do
+	for f in $programs; do
 		install_program "$root" "$O/tests/$f" "ht/tests/$f" || return 1
 	done
 	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' \
@@ -76,6 +78,7 @@ make_root() {
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
 	printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
 	printf 'hosts: files\n' >"$root/etc/nsswitch.conf"
+	printf 'multi on\n' >"$root/etc/host.conf" # a name may have several addresses, as in Debian
 	cp -L /etc/nginx/mime.types "$root/etc/" 2>/dev/null
 	install -m 755 tests/vm/init.sh "$root/init"
 	ln -s /bin/busybox "$root/sbin/modprobe"
@@ -98,6 +101,7 @@ make_own() {
 	cp "$from"/modules.{builtin,order}* "$to/lib/modules/$release/" 2>/dev/null
 	find "$to" -name '*.ko.xz' -exec xz -d {} +
 	plan >"$to/ht/plan"
+	if declare -F own_files >/dev/null; then own_files "$to" || return 1; fi
 	depmod -b "$to" "$release" 2>/dev/null && [ -n "$(find "$to" -name tls.ko)" ]
 }
 
@@ -109,7 +113,7 @@ guest_prepare() {
 	local dir ssl busybox
 	why='the virtual machines are for amd64'
 	[ "$(uname -m)" = x86_64 ] || return 2
-	mkdir -p "$cache" "$out"
+	mkdir -p "$cache" "$out" "$vm"
 	exec 9>"$cache/lock"
 	flock 9 # one guest at a time, and one apt
 	why="kernel $1 can't be fetched"

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rings of a configuration, with the test's own clock and no thread: opened and put into force,
+ * rotated when it is due, revoked; and that what was verified with a snapshot of before is told from
+ * what is verified after.
+ */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <sys/stat.h>
+
+#include "ring_set.h"
+
+#define T0 1700000000ull
+
+static char top[64], dir[96], file[96];
+static struct ht_key_config keys[2];
+static struct ht_config config = {.file = "c.yaml", .keys = keys, .nkeys = 2};
+static struct ht_ring_set *set;
+static struct ht_keyring *ring;
+
+static void set_up(void)
+{
+	FILE *f;
+
+	strcpy(top, "/tmp/ht-ringset-XXXXXX");
+	cr_assert(mkdtemp(top));
+	snprintf(dir, sizeof(dir), "%s/a", top);
+	snprintf(file, sizeof(file), "%s/b", top);
+	f = fopen(file, "w");
+	fputs("a file\n", f);
+	fchmod(fileno(f), 0600);
+	fclose(f);
+	keys[0] = (struct ht_key_config){.name = "made",
+					 .directory = dir,
+					 .prefix = (char *)"",
+					 .rotate_every_s = 100,
+					 .lifetime_s = 250,
+					 .line = 1,
+					 .col = 1};
+	keys[1] = (struct ht_key_config){.name = "file", .file = file, .line = 2, .col = 1};
+	set = ht_ring_set_new();
+	cr_assert(set);
+}
+
+static void tear_down(void)
+{
+	char path[512];
+	struct dirent *e;
+	DIR *d = opendir(dir);
+
+	ht_keyring_unref(ring);
+	ht_ring_set_free(set);
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		unlink(path);
+	}
+	if (d)
+		closedir(d);
+	rmdir(dir);
+	unlink(file);
+	rmdir(top);
+}
+
+TestSuite(ring_set, .init = set_up, .fini = tear_down);
+
+static void load(uint64_t now_s)
+{
+	struct ht_keyring *now = NULL;
+	struct ht_diag d = {0};
+
+	cr_assert_eq(ht_ring_set_load(set, &config, ring, now_s, &now, &d), 0, "%s", d.text);
+	if (ring)
+		ht_keyring_follow(now, ring);
+	ht_keyring_unref(ring);
+	ring = now;
+	ht_ring_set_commit(set);
+}
+
+/* 1 if something has changed. */
+static int tick(uint64_t now_s)
+{
+	struct ht_keyring *now;
+	int changed;
+
+	ht_ring_set_tick(set, now_s);
+	changed = ht_ring_set_refresh(set, ring, now_s, &now);
+	if (changed != 1)
+		return changed;
+	ht_keyring_unref(ring);
+	ring = now;
+	return 1;
+}
+
+Test(ring_set, by_the_clock)
+{
+	char first[HT_SECRET_ID_LEN + 1];
+
+	load(T0);
+	cr_assert_eq(ring->keys[0].nsecrets, 1);
+	strcpy(first, ring->keys[0].secrets[0].id);
+	cr_expect_eq(ht_ring_set_event_s(set, ring, T0), T0 + 100);
+	cr_expect_eq(tick(T0 + 99), 0);
+	cr_assert_eq(tick(T0 + 100), 1);
+	cr_assert_eq(ring->keys[0].nsecrets, 2);
+	cr_expect_str_eq(ring->keys[0].secrets[1].id, first);
+	cr_expect_eq(ring->keys[0].secrets[1].retire_s, T0 + 350);
+	cr_expect_eq(ring->keys[0].gen, 2);
+	cr_expect_eq(ring->keys[1].gen, 1, "the other one has nothing to do with it");
+	cr_expect_eq(tick(T0 + 100), 0, "once");
+	tick(T0 + 200);
+	tick(T0 + 300);
+	cr_assert_eq(ring->keys[0].nsecrets, 4);
+	cr_expect_eq(ht_ring_set_event_s(set, ring, T0 + 300), T0 + 350);
+	cr_expect_eq(tick(T0 + 350), 1);
+	cr_expect_eq(ring->keys[0].nsecrets, 3, "the first one has ended");
+	load(T0 + 351);
+	cr_expect_eq(ring->keys[0].nsecrets, 3, "a reload reads the same");
+}
+
+Test(ring_set, a_snapshot_of_before_is_told_from_one_of_after)
+{
+	struct ht_keyring *before;
+	char why[256];
+
+	load(T0);
+	tick(T0 + 100);
+	before = ht_keyring_ref(ring); /* somebody is verifying with it */
+	cr_assert_eq(ht_ring_set_revoke(set, "made", T0 + 110, why, sizeof(why)), 0, "%s", why);
+	cr_assert_eq(tick(T0 + 110), 1);
+	cr_expect_eq(ring->keys[0].nsecrets, 1);
+	cr_expect_eq(before->keys[0].nsecrets, 2, "it stays what it was");
+	cr_expect_lt(before->keys[0].gen, ring->keys[0].gen, "what it pushes is of yesterday");
+	for (size_t i = 0; i < 2; i++)
+		cr_expect_str_neq(before->keys[0].secrets[i].id, ring->keys[0].secrets[0].id);
+	ht_keyring_unref(before);
+	load(T0 + 120);
+	cr_expect_eq(ring->keys[0].nsecrets, 1, "the files are gone");
+}
+
+Test(ring_set, a_load_without_commit_changes_nothing)
+{
+	struct ht_keyring *now;
+	struct ht_diag d = {0};
+	char first[HT_SECRET_ID_LEN + 1];
+
+	load(T0);
+	strcpy(first, ring->keys[0].secrets[0].id);
+	keys[0].lifetime_s = 1;
+	keys[1].file = dir; /* a mistake */
+	cr_expect_neq(ht_ring_set_load(set, &config, ring, T0 + 1, &now, &d), 0);
+	cr_assert_eq(tick(T0 + 100), 1);
+	cr_expect_eq(ring->keys[0].secrets[1].retire_s, T0 + 350, "as it was configured before");
+	cr_expect_str_eq(ring->keys[0].secrets[1].id, first);
+}
+
+Test(ring_set, whoever_only_looks_makes_nothing)
+{
+	struct ht_keyring *now = NULL;
+	struct ht_diag d = {0};
+
+	cr_assert_eq(ht_ring_set_look(&config, T0, &now, &d), 0, "%s", d.text);
+	cr_expect_eq(now->keys[0].nsecrets, 0);
+	cr_expect_eq(now->keys[1].nsecrets, 1);
+	cr_expect_neq(access(dir, F_OK), 0);
+	ht_keyring_unref(now);
+	load(T0);
+	cr_assert_eq(ht_ring_set_look(&config, T0, &now, &d), 0, "%s", d.text);
+	cr_expect_str_eq(now->keys[0].secrets[0].id, ring->keys[0].secrets[0].id);
+	ht_keyring_unref(now);
+}
+
+Test(ring_set, by_hand)
+{
+	char why[256];
+
+	load(T0);
+	cr_expect_eq(ht_ring_set_rotate(set, "none", T0, why, sizeof(why)), -ENOENT);
+	cr_expect_eq(ht_ring_set_revoke(set, "file", T0, why, sizeof(why)), -ENOENT);
+	for (unsigned i = 1; i < 15; i++)
+		cr_assert_eq(ht_ring_set_rotate(set, "made", T0 + i, why, sizeof(why)), 0, "%s",
+			     why);
+	cr_expect_eq(ht_ring_set_rotate(set, "made", T0 + 20, why, sizeof(why)), -EBUSY);
+	cr_expect(strstr(why, "revoke the key"), "%s", why);
+	cr_assert_eq(tick(T0 + 20), 1);
+	cr_expect_eq(ring->keys[0].nsecrets, 15);
+}

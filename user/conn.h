@@ -140,19 +140,20 @@ struct ht_exchange {
 	unsigned attempts;
 	int minor;
 	bool head, idempotent, upgrade, ntlm;
-	bool interim;	      /* a 1xx came from the backend: it has begun to answer */
-	bool expecting;	      /* the client waits for a 100 before it sends its body */
-	bool body_sent;	      /* bytes of the body are with the backend: too late to try another */
-	bool body_complete;   /* the client has sent all of it */
-	bool chunked_once;    /* a size line has been sent */
-	bool fresh;	      /* a pooled connection died under us: no other pooled one */
-	bool judged;	      /* by us alone: what stands in conn.head is what may pass */
-	bool canonical;	      /* rewritten after a refusal; there is no second time */
-	bool counted;	      /* its cookies are in the metrics */
-	bool timed_out;	      /* an upstream took too long to connect */
-	bool https;	      /* by our listener, or by the word of a trusted proxy */
-	bool exempt;	      /* no cookie of it is judged */
-	uint32_t issues;      /* rules that issue a session id to a request without one, as bits */
+	bool interim;	    /* a 1xx came from the backend: it has begun to answer */
+	bool expecting;	    /* the client waits for a 100 before it sends its body */
+	bool body_sent;	    /* bytes of the body are with the backend: too late to try another */
+	bool body_complete; /* the client has sent all of it */
+	bool chunked_once;  /* a size line has been sent */
+	bool fresh;	    /* a pooled connection died under us: no other pooled one */
+	bool judged;	    /* by us alone: what stands in conn.head is what may pass */
+	bool canonical;	    /* rewritten after a refusal; there is no second time */
+	bool counted;	    /* its cookies are in the metrics */
+	bool timed_out;	    /* an upstream took too long to connect */
+	bool https;	    /* by our listener, or by the word of a trusted proxy */
+	bool exempt;	    /* no cookie of it is judged */
+	bool scored;	 /* the guard knows of a forged cookie of it; more of them count as one */
+	uint32_t issues; /* rules that issue a session id to a request without one, as bits */
 	struct ht_owed *owed; /* what the answer is to carry; ht_owed_free() */
 
 	/* the answer */
@@ -328,7 +329,10 @@ bool ht_conn_refuses(struct ht_workspace *ws, const struct sockaddr *peer, sockl
  * closed, or the request answered where the connection is a trusted proxy's.
  */
 bool ht_conn_refused(struct ht_conn *c);
-/* One of this client's cookies is forged: scores him, if the rule enforces. */
+/*
+ * One of this client's cookies is forged: scores him, if the rule enforces. Once a request: a phone
+ * that has moved comes with all the cookies of a site, each of them good where it was.
+ */
 void ht_conn_forged(struct ht_conn *c, size_t rule, uint64_t print);
 /* Keys for the prints of forged cookies, or NULL where nobody is scored. */
 const struct ht_sip_keys *ht_conn_prints(const struct ht_conn *c);

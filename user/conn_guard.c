@@ -70,8 +70,10 @@ void ht_conn_forged(struct ht_conn *c, size_t rule, uint64_t print)
 	const struct ht_rule_config *r = c->x.policy->rules[rule];
 	struct ht_guard *g = guard_of(c->ws);
 
-	if (!g || r->mode != HT_MODE_ENFORCE || c->ws->loop.now_s < r->enforce_after_s)
+	if (!g || c->x.scored || r->mode != HT_MODE_ENFORCE ||
+	    c->ws->loop.now_s < r->enforce_after_s)
 		return;
+	c->x.scored = true;
 	ht_stats_inc(c->ws->stats->guard_forged, 1);
 	/* the answer that is on its way is his last one */
 	if (ht_guard_forged(g, &c->client.sa, print, c->ws->loop.now_ms) && !is_somebody_elses(c))

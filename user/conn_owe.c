@@ -74,6 +74,7 @@ static int owe_session(struct ht_conn *c, size_t rule)
 {
 	struct ht_workspace *ws = c->ws;
 	struct ht_offload *offload = ws->gateway->offload;
+	const struct ht_keyring *ring = ht_workspace_ring(ws); /* before what was revoked */
 	const struct ht_policy_client client = ht_conn_policy_client(c);
 	const size_t cap = HT_MIN(c->view->gateway->config->limits.head, (size_t)c->head.cap);
 	const bool gated = c->backend && c->backend->gate.slot;
@@ -85,10 +86,9 @@ static int owe_session(struct ht_conn *c, size_t rule)
 	int err = RAND_bytes(data, sizeof(data)) == 1 ? 0 : -EIO;
 
 	if (!err)
-		err = ht_policy_issue(c->x.policy, ht_workspace_ring(ws),
-				      gated ? ht_offload_keys(offload) : NULL, &client, rule, data,
-				      ht_buf_at(&c->head), &len, cap, line, sizeof(line), &l.len,
-				      &push);
+		err = ht_policy_issue(c->x.policy, ring, gated ? ht_offload_keys(offload) : NULL,
+				      &client, rule, data, ht_buf_at(&c->head), &len, cap, line,
+				      sizeof(line), &l.len, &push);
 	if (err == -ENOSPC)
 		return -431;
 	if (err) {

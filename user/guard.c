@@ -169,7 +169,7 @@ static int put(struct ht_guard *g, const struct ht_ban_key *key, uint64_t for_ms
 
 uint32_t ht_guard_version(const struct ht_guard *g)
 {
-	return atomic_load_explicit(&g->version, memory_order_relaxed);
+	return atomic_load_explicit(&g->version, memory_order_acquire);
 }
 
 enum ht_guard_mode ht_guard_ask(struct ht_guard *g, const struct sockaddr *client)
@@ -513,6 +513,8 @@ static int open_bans(struct ht_guard *g, const struct ht_guard_params *p)
 		atomic_store(&g->any, ht_guard_xdp_reused(g->xdp));
 		return 0;
 	}
+	ht_guard_xdp_clear(
+		p); /* what a daemon before us left would drop by bans that nobody can lift */
 	return ht_guard_table_new(HT_MIN(c->max, TABLE_MAX), &g->keys, &g->table);
 }
 

@@ -459,15 +459,32 @@ static int lookups_open(struct ht_health *h, const struct ht_config *c)
 
 /* ---- all of it ---- */
 
-static int health_secret(struct ht_health *h, const struct ht_keyring *ring)
+/* A secret that all nodes have and that stays: a file's. One that rotates sends everybody elsewhere. */
+static const struct ht_secret *lasting_secret(const struct ht_config *c,
+					      const struct ht_keyring *ring)
+{
+	for (size_t i = 0; ring && i < ring->nkeys && i < c->nkeys; i++) {
+		if (c->keys[i].file && ring->keys[i].nsecrets)
+			return &ring->keys[i].secrets[0];
+	}
+	return NULL;
+}
+
+/* What affinity cookies are made with; without a key in a file it is this process's own. */
+static int health_secret(struct ht_health *h, const struct ht_config *c,
+			 const struct ht_keyring *ring, const struct ht_health *old)
 {
 	static const char label[] = "hardtack affinity cookies";
+	const struct ht_secret *secret = lasting_secret(c, ring);
 	char text[HT_BALANCE_TOKEN + 1];
 
-	if (!ring || !ring->nkeys || !ring->keys[0].nsecrets)
+	if (!secret && old) {
+		memcpy(h->secret, old->secret, sizeof(h->secret));
+		return 0;
+	}
+	if (!secret)
 		return RAND_bytes(h->secret, sizeof(h->secret)) == 1 ? 0 : -EIO;
-	if (ht_balance_token(ring->keys[0].secrets[0].bytes, ring->keys[0].secrets[0].len, label,
-			     text))
+	if (ht_balance_token(secret->bytes, secret->len, label, text))
 		return -EIO;
 	memcpy(h->secret, text, sizeof(h->secret));
 	return 0;
@@ -528,7 +545,7 @@ int ht_health_open(const struct ht_config *c, const struct ht_keyring *ring, str
 	pthread_condattr_destroy(&attr);
 	h->site = calloc(c->nsites ? c->nsites : 1, sizeof(*h->site));
 	if (h->site)
-		err = health_secret(h, ring);
+		err = health_secret(h, c, ring, old);
 	for (; !err && h->nsites < c->nsites; h->nsites++)
 		err = peers_open(h, &h->site[h->nsites], &c->sites[h->nsites], diag);
 	if (!err)

@@ -55,7 +55,7 @@ struct ht_health;
 /*
  * Makes the state of all upstreams, by the addresses in the configuration, which must live until
  * ht_health_close(). What `old`, of the generation before or NULL, knows of the same upstreams is
- * taken over. The ring's first secret, or a random one without keys, makes the affinity cookies.
+ * taken over. The first key that is a file, or chance without one, makes the affinity cookies.
  * Starts nothing. -EINVAL with diag for an upstream-ca that can't be used, -ENOMEM.
  */
 int ht_health_open(const struct ht_config *c, const struct ht_keyring *ring, struct ht_health *old,

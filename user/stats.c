@@ -366,7 +366,8 @@ static void write_guard(FILE *f, const struct ht_stats *s, const struct ht_stats
 	write_number(f, "hardtack_guard_bans_failed_total", "counter",
 		     "Bans that the kernel's map did not take.", g->guard.failed);
 	write_number(f, "hardtack_guard_forged_total", "counter",
-		     "Forged cookies that were scored, of whomever.", value_of(&s->guard_forged));
+		     "Requests with forged cookies that were scored, of whomever.",
+		     value_of(&s->guard_forged));
 	write_number(f, "hardtack_guard_spared_total", "counter",
 		     "Of them those of clients that are never banned.", g->guard.spared);
 	write_number(f, "hardtack_guard_held_total", "counter",

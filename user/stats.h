@@ -50,7 +50,7 @@ struct ht_stats {
 	_Atomic uint64_t spliced_in, spliced_out; /* of those, bytes of bodies */
 	_Atomic uint64_t proxy_untrusted, proxy_malformed;
 	_Atomic uint64_t exempt;			   /* requests */
-	_Atomic uint64_t guard_forged;			   /* cookies that were scored */
+	_Atomic uint64_t guard_forged;			   /* requests that were scored */
 	_Atomic uint64_t guard_refused[HT_GUARD_DROP + 1]; /* connections and requests, by mode */
 };
 

@@ -405,6 +405,35 @@ Test(guard, a_page_of_sixty_objects_with_one_stale_cookie_is_no_attack)
 	backend_stop(be);
 }
 
+/* A phone that has moved to another address, and all cookies of a site with it. */
+Test(guard, many_stale_cookies_of_one_request_are_one)
+{
+	need_net();
+	struct backend *be = backend_start(NULL);
+	struct text fields = {0};
+	struct client *c;
+	struct gw *gw = gw_start(be,
+				 &(struct gw_spec){.plain_extra = LISTEN,
+						   .cookies = "[ { all: true, profile: proxysg, "
+							      "key: shop, bind: [client-ip] } ]",
+						   .top = GUARD("ban: 1h")});
+
+	text_addf(&fields, "Cookie: a=1; BCSIG_a=x");
+	for (int i = 0; i < 7; i++)
+		text_addf(&fields, "; b%d=1; BCSIG_b%d=x", i, i);
+	text_addf(&fields, "\r\n");
+	c = come(ALICE, NULL);
+	for (int i = 0; i < 10; i++)
+		cr_expect_eq(client_get(c, "/object", fields.p)->status, 200);
+	cr_expect_eq(gw_verdicts(gw, "forged", "strip"), 80);
+	cr_expect_eq(metric(gw, "hardtack_guard_forged_total"), 10);
+	cr_expect_eq(bans_made(gw), 0);
+	client_close(c);
+	text_free(&fields);
+	gw_stop(gw);
+	backend_stop(be);
+}
+
 Test(guard, only_forged_ones_of_rules_that_enforce_are_scored)
 {
 	need_net();
@@ -549,7 +578,9 @@ Test(guard, a_crash_locks_nobody_out_for_longer_than_the_ban)
 	struct gw *gw = start(be, GUARD("ban: 4s"));
 	int listener, banned, alice, status;
 	struct text out = {0};
+	int64_t began_ms;
 
+	began_ms = run_now_ms();
 	attack(ATTACKER, 0, 5);
 	kill(gw->pid, SIGKILL);
 	cr_assert_eq(waitpid(gw->pid, &status, 0), gw->pid);
@@ -560,7 +591,8 @@ Test(guard, a_crash_locks_nobody_out_for_longer_than_the_ban)
 	banned = knock(ATTACKER);
 	alice = knock(ALICE);
 	cr_expect(e2e_wait(is_through(alice)));
-	cr_expect_not(is_through(banned), "he is still banned");
+	/* the ban began before the kill: on a machine that stood still it may be over */
+	cr_expect(!is_through(banned) || run_now_ms() > began_ms + 4000, "he is still banned");
 	cr_expect(e2e_wait(is_through(banned)), "and is not any more");
 	close(banned);
 	close(alice);

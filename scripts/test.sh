@@ -101,7 +101,7 @@ criterion() {
 # speed of the machine steer libFuzzer too.
 fuzz() {
 	local seconds=${1:-} p=0 f=0 name each
-	local -a fuzzers=() bound=(-runs=300000 -seed=1 -entropic=0 -use_cmp=0 -reload=0)
+	local -a fuzzers=() bound=(-runs=150000 -seed=1 -entropic=0 -use_cmp=0 -reload=0)
 	for name in tests/fuzz/fuzz_*.c; do
 		[ ! -e "$name" ] || fuzzers+=("$(basename "$name" .c)")
 	done

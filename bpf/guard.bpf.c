@@ -116,7 +116,18 @@ static __always_inline __be16 link_layer(struct cursor *c)
 	return proto;
 }
 
-/* True if what follows is the beginning of a TCP header. */
+/* The ports stand in any first fragment, however small. */
+static __always_inline int take_ports(struct cursor *c, struct flow *f)
+{
+	__be16 *ports = take(c, 4);
+
+	if (!ports)
+		return 0;
+	f->to.port = ports[1];
+	return 1;
+}
+
+/* True if it is TCP, and where from and to is known. */
 static __always_inline int ipv4(struct cursor *c, struct flow *f)
 {
 	struct iphdr *ip = take(c, sizeof(*ip));
@@ -132,70 +143,80 @@ static __always_inline int ipv4(struct cursor *c, struct flow *f)
 		return 0;
 	set_mapped(f->from.addr, ip->saddr);
 	set_mapped(f->to.addr, ip->daddr);
-	return 1;
+	return take_ports(c, f);
 }
 
-/* One extension header: the type of what follows it, -1 = can't tell. */
-static __always_inline int extension(struct cursor *c, int type)
-{
-	__u8 *h = take(c, 8);
-	__u32 more;
-
-	if (!h)
-		return -1;
-	if (type == IPPROTO_FRAGMENT)
-		return *(__be16 *)(h + 2) & bpf_htons(0xfff8) ? -1 : h[0];
-	/* in units of 8 bytes beyond the first 8; the authentication header counts otherwise */
-	more = type == IPPROTO_AH ? ((__u32)h[1] + 2) * 4 : ((__u32)h[1] + 1) * 8;
-	more = more > 8 ? more - 8 : 0;
-	if (more && !take(c, more & 2047))
-		return -1;
-	return h[0];
-}
-
-static __always_inline int is_extension(int type)
+static __always_inline int is_extension(__u32 type)
 {
 	return type == IPPROTO_HOPOPTS || type == IPPROTO_ROUTING || type == IPPROTO_FRAGMENT ||
 	       type == IPPROTO_AH || type == IPPROTO_DSTOPTS;
 }
 
-static __always_inline int ipv6(struct cursor *c, struct flow *f)
+/*
+ * One extension header `off` bytes into the packet: where the next one begins and its type, as
+ * offset << 8 | type; 0 = can't tell. Global, so that the verifier goes through it once instead of
+ * once for every way through all headers before, which is too much for that of 7.x.
+ */
+__noinline __u64 extension(struct xdp_md *ctx, __u32 off, __u32 type)
+{
+	__u8 h[8];
+
+	if (!ctx || bpf_xdp_load_bytes(ctx, off, h, sizeof(h)))
+		return 0;
+	if (type == IPPROTO_FRAGMENT && ((h[2] << 8 | h[3]) & 0xfff8))
+		return 0; /* a later one: as for IPv4 */
+	if (type == IPPROTO_FRAGMENT)
+		off += 8;
+	else if (type == IPPROTO_AH) /* counts otherwise */
+		off += (h[1] + 2) * 4;
+	else
+		off += (h[1] + 1) * 8;
+	return (__u64)off << 8 | h[0];
+}
+
+/* The same where TCP is behind extension headers, which are rare. */
+static __always_inline int behind_extensions(struct xdp_md *ctx, struct flow *f, __u64 at)
+{
+	__be16 ports[2];
+
+	for (int i = 0; i < HEADERS_MAX && is_extension(at & 255); i++)
+		at = extension(ctx, at >> 8, at & 255);
+	if ((at & 255) != IPPROTO_TCP || bpf_xdp_load_bytes(ctx, at >> 8, ports, sizeof(ports)))
+		return 0;
+	f->to.port = ports[1];
+	return 1;
+}
+
+static __always_inline int ipv6(struct xdp_md *ctx, struct cursor *c, struct flow *f)
 {
 	struct ipv6hdr *ip = take(c, sizeof(*ip));
-	int type;
 
 	if (!ip || ip->version != 6)
 		return 0;
 	__builtin_memcpy(f->from.addr, &ip->saddr, sizeof(f->from.addr));
 	__builtin_memcpy(f->to.addr, &ip->daddr, sizeof(f->to.addr));
 	f->from.v6 = 1;
-	type = ip->nexthdr;
-	for (int i = 0; i < HEADERS_MAX && is_extension(type); i++)
-		type = extension(c, type);
-	return type == IPPROTO_TCP;
+	if (ip->nexthdr == IPPROTO_TCP)
+		return take_ports(c, f);
+	return is_extension(ip->nexthdr) &&
+	       behind_extensions(ctx, f,
+				 (__u64)(c->at - (void *)(long)ctx->data) << 8 | ip->nexthdr);
 }
 
-/* Who to where, if it is TCP. The ports stand in any first fragment, however small. */
+/* Who to where, if it is TCP. */
 static __always_inline int read_flow(struct xdp_md *ctx, struct flow *f)
 {
 	struct cursor c = {(void *)(long)ctx->data, (void *)(long)ctx->data_end};
-	__be16 *ports;
-	int tcp = 0;
 
+	f->from.bits = 32 + 128;
 	switch (link_layer(&c)) {
 	case bpf_htons(ETH_P_IP):
-		tcp = ipv4(&c, f);
-		break;
+		return ipv4(&c, f);
 	case bpf_htons(ETH_P_IPV6):
-		tcp = ipv6(&c, f);
-		break;
-	}
-	ports = tcp ? take(&c, 4) : NULL;
-	if (!ports)
+		return ipv6(ctx, &c, f);
+	default:
 		return 0;
-	f->from.bits = 32 + 128;
-	f->to.port = ports[1];
-	return 1;
+	}
 }
 
 static __always_inline struct ht_ban *find_ban(const struct flow *f,

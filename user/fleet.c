@@ -374,6 +374,7 @@ static int write_under_lease(struct session *s, const struct ht_fleet_request *q
 	err = read_view(s, v);
 	if (err)
 		return err;
+	ht_fleet_outlive(v, ring);
 	ht_fleet_take(v, ring);
 	plan = look(s, q, q->rotate && !strcmp(before, ring->secret[0].id), v, ring);
 	if (!plan)

@@ -54,16 +54,48 @@ bool ht_fleet_parse_void(const char *text, size_t len, uint64_t *ret_before_s)
 	return parse_digits(text, len, ret_before_s);
 }
 
+/* Is there a revocation that the store does not know of, and something in place of what it ended? */
+static bool has_untold_void(const struct ht_fleet_view *v, const struct ht_ring *r)
+{
+	return r->n && r->void_before_s > (v->item[HT_FLEET_VOID].good ? v->void_before_s : 0);
+}
+
+/*
+ * Whoever has not heard of a revocation may give what it ended a new birth: as long as the store does
+ * not know of it, what we don't know may be that.
+ */
+static bool may_take(const struct ht_fleet_view *v, const struct ht_ring *r, enum ht_fleet_item i,
+		     bool untold)
+{
+	return v->item[i].good && (!untold || ht_ring_knows(r, &v->item[i].secret));
+}
+
 void ht_fleet_take(const struct ht_fleet_view *v, struct ht_ring *r)
 {
+	const bool untold = has_untold_void(v, r);
+
 	if (v->item[HT_FLEET_VOID].good)
 		ht_ring_void(r, v->void_before_s);
-	if (v->item[HT_FLEET_PREVIOUS].good)
+	if (may_take(v, r, HT_FLEET_PREVIOUS, untold))
 		ht_ring_add(r, &v->item[HT_FLEET_PREVIOUS].secret);
-	if (v->item[HT_FLEET_CURRENT].good)
+	if (may_take(v, r, HT_FLEET_CURRENT, untold))
 		ht_ring_add(r, &v->item[HT_FLEET_CURRENT].secret);
-	if (v->item[HT_FLEET_NEXT].good)
+	if (may_take(v, r, HT_FLEET_NEXT, untold))
 		ht_ring_set_next(r, &v->item[HT_FLEET_NEXT].secret);
+}
+
+void ht_fleet_outlive(const struct ht_fleet_view *v, struct ht_ring *r)
+{
+	uint64_t newest_s = 0;
+
+	if (!has_untold_void(v, r))
+		return;
+	for (size_t i = HT_FLEET_NEXT; i <= HT_FLEET_PREVIOUS; i++) {
+		if (v->item[i].good && !ht_ring_knows(r, &v->item[i].secret))
+			newest_s = HT_MAX(newest_s, v->item[i].secret.born_s);
+	}
+	if (newest_s >= r->void_before_s)
+		ht_ring_outlive(r, newest_s);
 }
 
 static bool says(const struct ht_fleet_view *v, enum ht_fleet_item i, const char *id)

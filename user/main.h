@@ -57,8 +57,8 @@ int ht_daemon_keys_start(struct ht_daemon *d);
 /* When keys_fd, or the set of rings, is readable. */
 void ht_daemon_keys_timer(struct ht_daemon *d);
 void ht_daemon_keys_told(struct ht_daemon *d);
-/* Publishes what has changed, if anything has. */
-void ht_daemon_keys_follow(struct ht_daemon *d, const char *why);
+/* Publishes what has changed, if anything has. -errno if that is not in force then. */
+int ht_daemon_keys_follow(struct ht_daemon *d, const char *why);
 /* Logs and counts what is different in `is`; remembers the ring that is published for a restart. */
 void ht_daemon_note_ring(struct ht_daemon *d, const struct ht_keyring *was,
 			 const struct ht_keyring *is, const char *why);

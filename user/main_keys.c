@@ -4,6 +4,7 @@
  * nodes. Whatever changes is published as a new snapshot of the ring, so that nothing that was
  * verified before counts after it. Logs every change; knows no secret but by its id.
  */
+#include <stdarg.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
@@ -90,7 +91,7 @@ static void arm(const struct ht_daemon *d)
 	timerfd_settime(d->keys_fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &when, NULL);
 }
 
-void ht_daemon_keys_follow(struct ht_daemon *d, const char *why)
+int ht_daemon_keys_follow(struct ht_daemon *d, const char *why)
 {
 	struct ht_keyring *ring;
 	int changed = ht_ring_set_refresh(d->common.rings, d->common.ring, now_s(), &ring);
@@ -103,6 +104,7 @@ void ht_daemon_keys_follow(struct ht_daemon *d, const char *why)
 		ht_daemon_keep_ring(d);
 	}
 	arm(d);
+	return HT_MIN(changed, 0);
 }
 
 /* ---- events ---- */
@@ -171,6 +173,27 @@ static ssize_t find_key(const struct ht_daemon *d, const char *name, const char 
 	return -ENOENT;
 }
 
+static void _printf_(3, 4) add_why(char *why, size_t why_len, const char *fmt, ...)
+{
+	size_t n = strlen(why);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why + n, why_len - n, fmt, ap);
+	va_end(ap);
+}
+
+/* What has changed and is not in force is no success. */
+static int follow_by_hand(struct ht_daemon *d, const char *reason, char *why, size_t why_len)
+{
+	int err = ht_daemon_keys_follow(d, reason);
+
+	if (err)
+		add_why(why, why_len, "%sit is not in force here yet: %s; reload, or try again",
+			why[0] ? "; and " : "", strerror(-err));
+	return err;
+}
+
 int ht_daemon_rotate_key(void *arg, const char *name, char *why, size_t why_len)
 {
 	struct ht_daemon *d = arg;
@@ -181,9 +204,7 @@ int ht_daemon_rotate_key(void *arg, const char *name, char *why, size_t why_len)
 		d->key_counts[i].failures++;
 		ht_log(LOG_ERR, "msg=\"key not rotated\" key=%s reason=\"%s\"", name, why);
 	}
-	if (!err)
-		ht_daemon_keys_follow(d, "by hand");
-	return err;
+	return err ? err : follow_by_hand(d, "by hand", why, why_len);
 }
 
 int ht_daemon_revoke_key(void *arg, const char *name, char *why, size_t why_len)
@@ -195,18 +216,18 @@ int ht_daemon_revoke_key(void *arg, const char *name, char *why, size_t why_len)
 	if (err)
 		return err;
 	d->key_counts[i].revocations++;
-	ht_daemon_keys_follow(d, "revoked by hand");
-	ht_log(LOG_NOTICE, "msg=\"key revoked\" key=%s secret=%s", name,
-	       d->common.ring->keys[i].secrets[0].id);
+	if (!ht_daemon_keys_follow(d, "revoked by hand"))
+		ht_log(LOG_NOTICE, "msg=\"key revoked\" key=%s secret=%s", name,
+		       d->common.ring->keys[i].secrets[0].id);
 	/* it is in force here; only then are others waited for */
 	if (ht_ring_set_tell_store(d->common.rings, name))
-		snprintf(why, why_len,
-			 "the key's store does not answer: other nodes go on with the old secrets "
-			 "until it does");
+		add_why(why, why_len,
+			"%sthe key's store does not answer: other nodes go on with the old "
+			"secrets until it does",
+			why[0] ? "; and " : "");
 	if (why[0])
 		ht_log(LOG_ERR, "msg=\"%s\" key=%s", why, name);
-	ht_daemon_keys_follow(d, "the key's store");
-	return 0;
+	return follow_by_hand(d, "the key's store", why, why_len);
 }
 
 /* ---- showing ---- */

@@ -91,6 +91,12 @@ bool ht_ring_rotate(struct ht_ring *r, uint64_t now_s, bool ahead,
 void ht_ring_revoke(struct ht_ring *r, uint64_t now_s, const struct ht_ring_secret *fresh,
 		    const struct ht_ring_secret *next);
 
+/* All that were born until then are void, but not the one that signs and the next: born anew. */
+void ht_ring_outlive(struct ht_ring *r, uint64_t born_s);
+
+/* Is it in there, whenever it was born? */
+bool ht_ring_knows(const struct ht_ring *r, const struct ht_ring_secret *s);
+
 bool ht_ring_same(const struct ht_ring *a, const struct ht_ring *b);
 
 /*

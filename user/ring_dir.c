@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <sys/stat.h>
 
 #define VOID_NAME "void"
@@ -184,9 +185,23 @@ int ht_ring_dir_load(const char *dir, struct ht_ring *ret, struct ht_diag *diag)
 
 /* ---- writing ---- */
 
+/* What is in a directory is there after a power cut only if the directory is. */
+static int sync_parent(const char *dir)
+{
+	_cleanup_close_ int fd = -1;
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s", dir);
+	fd = open(dirname(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* one that we may not read is its owner's to care for */
+	return fd >= 0 && fsync(fd) && errno == EIO ? -EIO : 0;
+}
+
 int ht_ring_dir_make(const char *dir, struct ht_diag *diag)
 {
-	return mkdir(dir, 0700) && errno != EEXIST ? refuse_errno(diag, dir) : 0;
+	if (mkdir(dir, 0700))
+		return errno == EEXIST ? 0 : refuse_errno(diag, dir);
+	return sync_parent(dir) ? refuse_errno(diag, dir) : 0;
 }
 
 /* Whole or not at all. */

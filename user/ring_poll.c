@@ -256,7 +256,8 @@ int ht_ring_entry_ask(struct ht_ring_set *s, struct ht_ring_entry *e, unsigned m
 
 	/* the one that may be under way began without what we want */
 	while (s->running && entry_of(s, settings) == e && ht_ring_now_ms() < until_ms) {
-		e->poll_ms = 0;
+		if (e->done <= after) /* else it takes its time until the next try */
+			e->poll_ms = 0;
 		pthread_cond_signal(&s->wake);
 		wait_until(&s->done, &s->lock, until_ms);
 		if (e->done > after && e->done_err != -EAGAIN)

@@ -278,6 +278,22 @@ static bool must_open(const struct ht_ring_entry *e)
 	       strcmp(e->settings->prefix, e->pending->prefix);
 }
 
+/* Where it was is where it is: what was revoked there is revoked. Elsewhere are other secrets. */
+static bool is_same_source(const struct ht_ring_entry *e)
+{
+	return e->settings && !e->settings->nservers == !e->pending->nservers &&
+	       !strcmp(e->settings->dir, e->pending->dir) &&
+	       !strcmp(e->settings->prefix, e->pending->prefix);
+}
+
+/* A revocation that the directory could not be told of, or that came while it was read. */
+static void keep_revoked(struct ht_ring_entry *e)
+{
+	if (e->pending && e->pending_ring && is_same_source(e) &&
+	    e->pending_ring->void_before_s < e->ring->void_before_s)
+		ht_ring_join(e->pending_ring, e->ring);
+}
+
 static int entry_open(struct ht_ring_set *s, const struct ht_config *c,
 		      const struct ht_key_config *k, uint64_t now_s, struct ht_diag *diag)
 {
@@ -368,6 +384,8 @@ int ht_ring_set_load(struct ht_ring_set *s, const struct ht_config *c,
 
 	pthread_mutex_lock(&s->lock);
 	err = open_all(s, c, now_s, diag);
+	for (size_t i = 0; !err && i < s->n; i++)
+		keep_revoked(s->entry[i]);
 	if (!err)
 		err = make_keyring(s, c, before, now_s, ret, diag);
 	if (err)
@@ -378,14 +396,12 @@ int ht_ring_set_load(struct ht_ring_set *s, const struct ht_config *c,
 
 static void entry_commit(struct ht_ring_entry *e)
 {
+	keep_revoked(e);
 	ht_ring_settings_unref(e->settings);
 	e->settings = TAKE_PTR(e->pending);
 	e->poll_ms = 0;
 	if (!e->pending_ring)
 		return;
-	/* what was revoked while it was read stays revoked */
-	if (e->ring)
-		ht_ring_void(e->pending_ring, e->ring->void_before_s);
 	ht_ring_free(e->ring);
 	e->ring = TAKE_PTR(e->pending_ring);
 }
@@ -485,6 +501,32 @@ static int rotate_directory(struct ht_ring_entry *e, uint64_t now_s, char *why, 
 	return 0;
 }
 
+/*
+ * What was put into the directory and not read yet is not removed. If it can't be read nothing is,
+ * but for what was revoked.
+ */
+static void save_with_directory(struct ht_ring_entry *e, uint64_t now_s)
+{
+	_cleanup_(ht_ring_freep) struct ht_ring *work = ht_ring_new();
+	struct ht_diag diag = {0};
+	int err = work ? ht_ring_dir_load(e->settings->dir, work, &diag) : -ENOMEM;
+
+	if (!err) {
+		ht_ring_join(work, e->ring);
+		ht_ring_retire(work, &e->settings->times, now_s);
+		*e->ring = *work;
+	}
+	if (!err || e->copy_fails) {
+		ht_ring_entry_save(e);
+		return;
+	}
+	e->counts.failures++;
+	ht_log_limited(LOG_ERR,
+		       "msg=\"can't read a key's directory; what has ended stays in it\" key=%s "
+		       "directory=%s error=\"%s: %s\"",
+		       e->settings->name, e->settings->dir, diag.file, diag.text);
+}
+
 static void tick_entry(struct ht_ring_entry *e, uint64_t now_s)
 {
 	const struct ht_ring_times *t = &e->settings->times;
@@ -499,8 +541,8 @@ static void tick_entry(struct ht_ring_entry *e, uint64_t now_s)
 				       e->settings->name, why);
 	}
 	ht_ring_retire(e->ring, t, now_s);
-	if (e->ring->n < n)
-		ht_ring_entry_save(e);
+	if (e->ring->n < n || e->copy_fails)
+		save_with_directory(e, now_s);
 }
 
 void ht_ring_set_tick(struct ht_ring_set *s, uint64_t now_s)
@@ -534,6 +576,8 @@ uint64_t ht_ring_set_event_s(struct ht_ring_set *s, const struct ht_keyring *rin
 
 		if (e->settings && !e->settings->nservers)
 			event_s = sooner(event_s, ht_ring_event_s(e->ring, &e->settings->times));
+		if (e->settings && e->copy_fails)
+			event_s = sooner(event_s, now_s + RETRY_S);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return event_s && event_s <= now_s ? now_s + RETRY_S : event_s;
@@ -592,7 +636,13 @@ static int rotate_store(struct ht_ring_set *s, struct ht_ring_entry *e, char *wh
 	e->rotate = true;
 	memcpy(e->rotate_from, e->ring->secret[0].id, sizeof(e->rotate_from));
 	err = ht_ring_entry_ask(s, e, BY_HAND_MS);
-	if (err == -EBUSY)
+	if (err)
+		e->rotate = false;
+	if (err == -ETIMEDOUT)
+		snprintf(why, why_len,
+			 "the key's store has not done it in time; what it was asked for already "
+			 "may still happen");
+	else if (err == -EBUSY)
 		snprintf(why, why_len,
 			 "not every node has the secret that comes next yet; it takes %u times "
 			 "poll-every: try again then",
@@ -612,14 +662,14 @@ int ht_ring_set_rotate(struct ht_ring_set *s, const char *name, uint64_t now_s, 
 	why[0] = 0;
 	pthread_mutex_lock(&s->lock);
 	e = entry_find(s, name);
-	if (e && e->settings->nservers)
-		err = rotate_store(s, e, why, why_len);
-	else if (e && e->ring->n == HT_RING_MAX) {
+	if (e && e->ring->n == HT_RING_MAX) {
 		err = -EBUSY;
 		snprintf(why, why_len,
 			 "%d secrets verify already, and the first of them until its lifetime is "
 			 "over; to end what they signed, revoke the key",
 			 HT_RING_MAX);
+	} else if (e && e->settings->nservers) {
+		err = rotate_store(s, e, why, why_len);
 	} else if (e) {
 		err = rotate_directory(e, now_s, why, why_len);
 	}

@@ -70,6 +70,7 @@ static void store_start(struct store *s)
 		_exit(127);
 	}
 	cr_assert(e2e_wait(store_is_up(s)), "memcached does not start");
+	cr_assert_eq(waitpid(s->pid, NULL, WNOHANG), 0, "port %d is somebody else's", s->port);
 }
 
 static void store_kill(struct store *s)
@@ -319,7 +320,6 @@ Test(fleet, a_revocation_holds_everywhere)
 	gw_terminate(f.gw[2]);
 	cr_assert_eq(gw_end(f.gw[2]), 0);
 	cr_assert(ctl(f.gw[1], "revoke", &out), "%s", out.p);
-	cr_expect_not(text_has(out.p, out.len, "does not answer"), "%s", out.p);
 	for (size_t i = 0; i < 2; i++) {
 		c = client_plain(f.gw[i]);
 		if (!i) /* it need not have heard of it at once */

@@ -184,3 +184,102 @@ Test(ring_set, by_hand)
 	cr_assert_eq(tick(T0 + 20), 1);
 	cr_expect_eq(ring->keys[0].nsecrets, 15);
 }
+
+static bool has(const char *id)
+{
+	for (size_t i = 0; i < ring->keys[0].nsecrets; i++) {
+		if (!strcmp(ring->keys[0].secrets[i].id, id))
+			return true;
+	}
+	return false;
+}
+
+/* Where nothing can be removed or renamed, whoever we are. */
+static void block_void(bool block)
+{
+	char path[160];
+
+	snprintf(path, sizeof(path), "%s/.new", dir);
+	cr_assert_eq(block ? mkdir(path, 0700) : rmdir(path), 0, "%s", strerror(errno));
+}
+
+/* The directory still has what was revoked: reading it again does not bring it back. */
+Test(ring_set, a_revocation_that_could_not_be_saved_outlives_a_reload)
+{
+	char first[HT_SECRET_ID_LEN + 1], fresh[HT_SECRET_ID_LEN + 1], why[256];
+	uint64_t event_s;
+
+	load(T0);
+	strcpy(first, ring->keys[0].secrets[0].id);
+	block_void(true);
+	cr_assert_eq(ht_ring_set_revoke(set, "made", T0 + 1, why, sizeof(why)), 0);
+	cr_expect(strstr(why, "a restart brings"), "%s", why);
+	cr_assert_eq(tick(T0 + 1), 1);
+	strcpy(fresh, ring->keys[0].secrets[0].id);
+	load(T0 + 2);
+	cr_expect_not(has(first));
+	cr_expect_str_eq(ring->keys[0].secrets[0].id, fresh);
+	cr_expect_eq(tick(T0 + 3), 0);
+	event_s = ht_ring_set_event_s(set, ring, T0 + 3);
+	cr_expect(event_s > T0 + 3 && event_s <= T0 + 30, "it is tried again");
+	block_void(false);
+	tick(event_s);
+	cr_expect_eq(ht_ring_set_event_s(set, ring, event_s), T0 + 101, "and saved");
+	ht_ring_set_free(set);
+	ht_keyring_unref(ring);
+	ring = NULL;
+	set = ht_ring_set_new();
+	load(T0 + 30); /* a restart */
+	cr_expect_not(has(first));
+	cr_expect(has(fresh));
+}
+
+/* Another directory is another key, whatever was revoked in the one before. */
+Test(ring_set, a_revocation_stays_with_its_directory)
+{
+	char first[HT_SECRET_ID_LEN + 1], other[96], why[256];
+	struct ht_ring_set *of_other = ht_ring_set_new();
+	struct ht_keyring *now = NULL;
+	struct ht_diag d = {0};
+	char path[512];
+
+	snprintf(other, sizeof(other), "%s/other", top);
+	keys[0].directory = other;
+	cr_assert_eq(ht_ring_set_load(of_other, &config, NULL, T0, &now, &d), 0, "%s", d.text);
+	strcpy(first, now->keys[0].secrets[0].id);
+	ht_keyring_unref(now);
+	ht_ring_set_free(of_other);
+	keys[0].directory = dir;
+	load(T0);
+	cr_assert_eq(ht_ring_set_revoke(set, "made", T0 + 10, why, sizeof(why)), 0, "%s", why);
+	tick(T0 + 10);
+	keys[0].directory = other;
+	load(T0 + 20);
+	cr_expect(has(first));
+	cr_expect_eq(tick(T0 + 20), 0);
+	cr_expect(has(first), "in the ring as well as in what was made of it");
+	snprintf(path, sizeof(path), "rm -r %s", other);
+	cr_expect_eq(system(path), 0);
+}
+
+/* What somebody put there between two reloads is not swept away with what has ended. */
+Test(ring_set, what_was_put_there_outlives_what_has_ended)
+{
+	char path[160], why[256];
+	FILE *f;
+
+	keys[0].rotate_every_s = 0;
+	load(T0);
+	cr_assert_eq(ht_ring_set_rotate(set, "made", T0 + 10, why, sizeof(why)), 0, "%s", why);
+	tick(T0 + 10);
+	snprintf(path, sizeof(path), "%s/%llu-mine.key", dir, T0 + 200);
+	f = fopen(path, "w");
+	cr_assert(f);
+	fputs("brought from elsewhere\n", f);
+	fchmod(fileno(f), 0600);
+	fclose(f);
+	cr_expect_eq(tick(T0 + 260), 1);
+	load(T0 + 261);
+	cr_expect_eq(ring->keys[0].nsecrets, 2);
+	cr_expect_eq(ring->keys[0].secrets[0].born_s, T0 + 200);
+}

@@ -296,7 +296,7 @@ static int write_rest(struct session *s, const struct ht_fleet_view *v, const st
 
 /* ---- one exchange ---- */
 
-static int fresh(uint64_t born_s, struct ht_ring_secret *ret)
+int ht_fleet_fresh(uint64_t born_s, struct ht_ring_secret *ret)
 {
 	uint8_t chance[HT_RING_FRESH_BYTES];
 	int ok = RAND_priv_bytes(chance, sizeof(chance));
@@ -310,10 +310,10 @@ static int fresh(uint64_t born_s, struct ht_ring_secret *ret)
 static int prepare(struct ht_ring *work, unsigned plan, uint64_t now_s)
 {
 	struct ht_ring_secret new[2];
-	int err = fresh(HT_MAX(now_s, work->void_before_s), &new[0]);
+	int err = ht_fleet_fresh(HT_MAX(now_s, work->void_before_s), &new[0]);
 
 	if (!err)
-		err = fresh(HT_MAX(now_s, work->void_before_s), &new[1]);
+		err = ht_fleet_fresh(HT_MAX(now_s, work->void_before_s), &new[1]);
 	if (!err && plan & HT_FLEET_ROTATE)
 		ht_ring_rotate(work, now_s, true, &new[0]);
 	if (!err && !work->has_next)

@@ -53,6 +53,9 @@ unsigned ht_fleet_plan(const struct ht_fleet_view *v, const struct ht_ring *r,
 		       const struct ht_ring_times *t, uint64_t now_s, const char *settled,
 		       bool rotate);
 
+/* A secret of chance, for a store or a directory. It is to be wiped even after -EIO. */
+int ht_fleet_fresh(uint64_t born_s, struct ht_ring_secret *ret);
+
 /* ---- asking it ---- */
 
 struct ht_fleet_params {

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <sys/eventfd.h>
@@ -122,16 +121,6 @@ static void drop_pending(struct ht_ring_set *s)
 	s->n = n;
 }
 
-static int fresh(uint64_t born_s, struct ht_ring_secret *ret)
-{
-	uint8_t chance[HT_RING_FRESH_BYTES];
-	int ok = RAND_priv_bytes(chance, sizeof(chance));
-
-	ht_ring_fresh(chance, born_s, ret);
-	OPENSSL_cleanse(chance, sizeof(chance));
-	return ok == 1 ? 0 : -EIO;
-}
-
 /* ---- opening ---- */
 
 /* The directory above it is made too, for whom we are going to be. */
@@ -176,7 +165,7 @@ static int open_directory(const struct ht_ring_settings *k, struct ht_ring *ring
 	ht_ring_retire(ring, &k->times, now_s);
 	if (ring->n)
 		return 0;
-	err = fresh(now_s, &new);
+	err = ht_fleet_fresh(now_s, &new);
 	ht_ring_rotate(ring, now_s, false, &new);
 	ht_ring_secret_wipe(&new);
 	if (!err)
@@ -479,7 +468,7 @@ static int rotate_directory(struct ht_ring_entry *e, uint64_t now_s, char *why, 
 	_cleanup_(ht_ring_freep) struct ht_ring *work = ht_ring_new();
 	struct ht_ring_secret new;
 	struct ht_diag diag = {0};
-	int err = work ? fresh(now_s, &new) : -ENOMEM;
+	int err = work ? ht_fleet_fresh(now_s, &new) : -ENOMEM;
 
 	if (!err && !ht_ring_dir_load(e->settings->dir, work, &diag))
 		ht_ring_join(work, e->ring);
@@ -681,16 +670,17 @@ static int revoke_entry(struct ht_ring_entry *e, uint64_t now_s, char *why, size
 {
 	struct ht_ring_secret new[2];
 	uint64_t failures = e->counts.failures;
-	int err = fresh(now_s, &new[0]);
+	int err = ht_fleet_fresh(now_s, &new[0]);
 
 	if (!err)
-		err = fresh(now_s, &new[1]);
+		err = ht_fleet_fresh(now_s, &new[1]);
+	if (!err)
+		ht_ring_revoke(e->ring, now_s, &new[0], e->settings->nservers ? &new[1] : NULL);
+	OPENSSL_cleanse(new, sizeof(new));
 	if (err) {
 		snprintf(why, why_len, "no random numbers");
 		return err;
 	}
-	ht_ring_revoke(e->ring, now_s, &new[0], e->settings->nservers ? &new[1] : NULL);
-	OPENSSL_cleanse(new, sizeof(new));
 	ht_ring_entry_save(e);
 	if (e->counts.failures > failures)
 		snprintf(why, why_len,

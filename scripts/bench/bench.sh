@@ -3,8 +3,8 @@
 # `make bench`: hardtack beside what people run today, doing the same job. Fetches and starts the
 # contestants, proves that each does the job, then takes turns: every run of a contestant has a run
 # of the control (nginx passing through) beside it, and only their ratio is claimed. QUICK=1 takes
-# under 4 minutes, otherwise under 40; RATE, TURNS, PAIRS, RUN_SECONDS and ONLY="contestants" are for
-# trying things out. Results, raw runs, table and plots are in $O/bench.
+# under 4 minutes, otherwise under 30; RATE, TURNS, PAIRS, RUN_SECONDS and ONLY="contestants" are for
+# trying things out. Results, raw runs, table and plots are in $O/bench; readme.sh takes them from there.
 #
 # The proxies have CPU 0 and one worker each; the generator and the backend have CPU 1.
 # shellcheck disable=SC2317 # functions are called by name
@@ -36,12 +36,23 @@ else
 	turns=${TURNS:-3} pairs=${PAIRS:-3} seconds=${RUN_SECONDS:-1} warm=0.25 idle_conns=5000
 	# What fills the token map comes last; each turn warms it again.
 	scenarios='plain-valid-200 tls-valid-200 tls-sticky-200 tls-valid-16k
-		plain-valid-100k tls-valid-100k tls-forged-200 tls-invented-200 tls-login tls-miss-200'
+		plain-valid-100k tls-valid-100k tls-forged-200 plain-forged-200 tls-invented-200
+		tls-login plain-login tls-miss-200 plain-miss-200'
 fi
-# The best of their kind in every scenario, all the others in two.
-timed='hardtack hardtack-user hardtack-off nginx130-lua nginx-lua haproxy32'
-once='haproxy26 njs nginx130-pass haproxy-pass hitch'
 everybody='plain-valid-200 tls-valid-200'
+
+# who_runs SCENARIO: all of them in two scenarios, elsewhere the best of their kind. QUICK leaves out
+# the others.
+who_runs() {
+	case $1 in
+	plain-valid-200 | tls-valid-200)
+		echo hardtack hardtack-user hardtack-off nginx130-lua nginx-lua haproxy32
+		[ -n "${QUICK:-}" ] || echo haproxy26 njs nginx130-pass haproxy-pass hitch
+		;;
+	*-16k | *-100k) echo hardtack hardtack-user hardtack-off nginx130-lua haproxy32 ;;
+	*) echo hardtack hardtack-user nginx130-lua ;;
+	esac
+}
 
 say() { printf '%s\n' "$*"; }
 skip() {
@@ -54,6 +65,18 @@ finish() {
 	trap '' INT TERM
 	stop_all
 	exit "$status"
+}
+
+# pairs_of SCENARIO: once a turn where it only says that TLS makes no difference.
+pairs_of() {
+	case $1 in
+	plain-forged-200 | plain-login | plain-miss-200) echo 1 ;;
+	*) echo "$pairs" ;;
+	esac
+}
+
+machine() {
+	echo "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, Linux $(uname -r)"
 }
 
 # ---- one run ----
@@ -159,23 +182,30 @@ find_rate() {
 
 # ---- taking turns ----
 
-# a_pair NAME SCENARIO ROUND: on odd rounds the other way round.
-a_pair() {
-	local name=$1 scenario=$2
-	pair=$((pair + 1))
-	if [ $((($3 + turn) % 2)) = 1 ]; then
-		record "$control" "$scenario" "$name/$pair"
+# Which of two goes first changes with every round; the control's run between them is for both.
+a_round() {
+	local scenario=$1 odd=$((($2 + turn) % 2)) name with='' shared names
+	shift 2
+	mapfile -t names < <(if [ "$odd" = 0 ]; then printf '%s\n' "$@"; else printf '%s\n' "$@" | tac; fi)
+	for name in "${names[@]}"; do
+		pair=$((pair + 1))
 		record "$name" "$scenario" "$name/$pair"
-	else
-		record "$name" "$scenario" "$name/$pair"
-		record "$control" "$scenario" "$name/$pair"
-	fi
+		if [ -z "$with" ]; then
+			with=$name/$pair
+			record "$control" "$scenario" "$with"
+		else
+			shared=$(tail -n 2 "$runs" | jq -c --arg c "$control" --arg p "$name/$pair" \
+				'select(.contestant == $c) | .pair = $p')
+			[ -z "$shared" ] || say "$shared" >>"$runs"
+			with=
+		fi
+	done
 }
 
 # The same load on the backend itself: what generator and backend cost the machine.
 take_baseline() {
 	local scenario
-	for scenario in $scenarios plain-valid-200 plain-valid-16k plain-valid-100k plain-login; do
+	for scenario in $scenarios plain-valid-16k; do
 		case $scenario in
 		*-valid-* | *-login) ;;
 		*) continue ;;
@@ -186,28 +216,22 @@ take_baseline() {
 }
 
 take_turn() {
-	local scenario name i
+	local scenario name i take_part
 	warm_up
 	take_baseline
 	for scenario in $scenarios; do
-		for ((i = 0; i < pairs; i++)); do
-			for name in $running; do
-				is_in "$name" "$timed" || continue
-				a_pair "$name" "$scenario" "$i"
-			done
+		take_part=()
+		for name in $(who_runs "$scenario"); do
+			! is_in "$name" "$running" || take_part+=("$name")
 		done
-		is_in "$scenario" "$everybody" || continue
-		for name in $running; do
-			is_in "$name" "$once" || continue
-			for ((i = 0; i < (turns > 1 ? pairs : 1); i++)); do a_pair "$name" "$scenario" "$i"; done
-		done
+		for ((i = 0; i < $(pairs_of "$scenario"); i++)); do a_round "$scenario" "$i" "${take_part[@]}"; done
 	done
 }
 
 # ---- beside the turns ----
 
 # beside_turns NAME: with QUICK only those that take turns, and the control.
-beside_turns() { [ -z "${QUICK:-}" ] || is_in "$1" "$timed $control"; }
+beside_turns() { [ -z "${QUICK:-}" ] || is_in "$1" "$(who_runs tls-valid-200) $control"; }
 
 saturate() {
 	local name scenario
@@ -269,7 +293,9 @@ idle() {
 	exit 1
 }
 scripts/bench/setup.sh || exit 1
-awk '$1 > 0.7 { exit 1 }' /proc/loadavg || skip "a quiet machine: the load was $(cut -d' ' -f1 /proc/loadavg) when this began"
+load_before=$(cut -d' ' -f1 /proc/loadavg)
+jq -ne "$load_before <= 0.7" >/dev/null ||
+	skip "a quiet machine: the load was $load_before when this began"
 rm -f "$runs" "$O/bench/memory.jsonl" "$O/bench/load.log"
 : >"$runs"
 : >"$O/bench/memory.jsonl"
@@ -297,5 +323,10 @@ else
 	skip "the gate's own cost: needs root"
 fi
 stop_all
-scripts/bench/report.sh "$rate" "$conns" "$idle_conns"
+scripts/bench/guard.sh || skip "what forging costs with the guard: see $O/bench/guard.log"
+jq -n --arg date "$(date -u +%F)" --arg machine "$(machine)" --arg command "make bench${QUICK:+ QUICK=1}" \
+	--argjson load "$load_before" --argjson rate "$rate" --argjson conns "$conns" \
+	--argjson idle "$idle_conns" --argjson turns "$turns" --argjson pairs "$pairs" \
+	--argjson seconds "$((SECONDS - started))" '$ARGS.named' >"$O/bench/meta.json"
+scripts/bench/report.sh
 say "bench: $((SECONDS - started)) s; tables in $O/bench/table.md, plots in $O/bench/*.svg"

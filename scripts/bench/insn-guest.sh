@@ -104,10 +104,12 @@ contest() {
 	case $row in
 	hardtack) gate=true ;;
 	hardtack-openssl35) name=hardtack gate=true ;;
+	hardtack-noktls) name=hardtack gate=true ktls=false ;;
 	haproxy*) ktls=false ;; # learns it in 3.3
 	esac
-	local hardtack_program=/ht/3.0/hardtackd
-	[ "$row" = "$name" ] || hardtack_program=/ht/3.5/hardtackd
+	local hardtack_program=/ht/3.0/hardtackd hardtack_ktls=$hardtack_ktls
+	[ "$row" != hardtack-openssl35 ] || hardtack_program=/ht/3.5/hardtackd
+	[ "$row" != hardtack-noktls ] || hardtack_ktls=off
 	if ! start "$name" || ! does_job "$name"; then
 		skip "$row: $reason"
 	else

@@ -746,15 +746,18 @@ static void read_key(const char *path)
 static void set_target(char *text)
 {
 	char *colon = strrchr(text, ':');
+	unsigned net;
 
 	if (!colon)
 		die("--to ADDRESS:PORT");
 	*colon = 0;
 	opt.to.sin_family = AF_INET;
 	opt.to.sin_port = htons((uint16_t)atoi(colon + 1));
-	if (inet_pton(AF_INET, text, &opt.to.sin_addr) != 1 ||
-	    ntohl(opt.to.sin_addr.s_addr) >> 24 != IN_LOOPBACKNET)
-		die("--to: a loopback address");
+	if (inet_pton(AF_INET, text, &opt.to.sin_addr) != 1)
+		die("--to: no IPv4 address");
+	net = ntohl(opt.to.sin_addr.s_addr) >> 24;
+	if (net != IN_LOOPBACKNET && net != 10)
+		die("--to: an address of loopback, or of 10.0.0.0/8");
 }
 
 static void usage(void)

@@ -23,7 +23,7 @@ def clean: .wait_us < 1 and .errors == 0 and .late <= 0.01 * .sent;
 
 def pairs: map(select(.pair | test("/"))) | group_by(.pair) | map(
 	{control: map(select(.contestant == $control))[0], own: map(select(.contestant != $control))[0]}
-	| select(.control and .own));
+	| select(.own.cpu_us > 0 and .control.cpu_us > 0));
 
 def summary($all): {
 	contestant: .[0].own.contestant, scenario: .[0].own.scenario, pairs: length,
@@ -46,7 +46,7 @@ baselines as $base
 | map(select(.contestant != "direct" or .mode != "rate" or .pair == "baseline"))
 | map(. + {machine_us: (if .mode == "rate" then machine($base) else null end)}) as $all
 | {
-	rows: ($all | map(select(.mode != "handshake"))
+	rows: ($all | unique_by(.run) | map(select(.mode != "handshake"))
 		| map({contestant, scenario: (if .pair == "saturation" then .scenario + "-saturated" else .scenario end),
 			run, cpu_us_per_request: (if .contestant == "direct" then null else .cpu_us end),
 			machine_cpu_us_per_request: (.machine_us | round_to(1000)), rps, p50_us, p99_us})),

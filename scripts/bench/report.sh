@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Writes what a benchmark's raw runs say: results.json, table.md (also to stdout) and SVG plots in
-# $O/bench. Measures nothing. Arguments: rate, connections, idle connections.
+# $O/bench, from runs.jsonl and meta.json there. Measures nothing.
 # shellcheck disable=SC2016 # jq expands what looks like shell
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
 dir=$O/bench
 control=nginx-pass
-rate=$1 conns=$2 idle_conns=$3
+meta() { jq -r "$1" "$dir/meta.json"; }
+conns=$(meta .conns) idle_conns=$(meta .idle)
 order='["hardtack","hardtack-user","hardtack-off","nginx130-lua","nginx-lua","haproxy32","haproxy26",
 "njs","nginx-pass","nginx130-pass","haproxy-pass","hitch","direct"]'
 
@@ -161,8 +162,8 @@ bars() {
 }
 
 {
-	echo "$(date +%F), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, Linux $(uname -r),"
-	echo "$rate requests a second on $conns connections (half of that for 16 KB, a sixth for 100 KB), \`make bench${QUICK:+ QUICK=1}\`"
+	meta '"\(.date), \(.machine),"'
+	meta '"\(.rate) requests a second on \(.conns) connections (half of that for 16 KB, a sixth for 100 KB), `\(.command)`"'
 	cell_table
 	goal_table
 	attack_table

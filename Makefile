@@ -48,7 +48,7 @@ bench_objs := $(patsubst %.c,$(O)/obj/%.o,$(wildcard scripts/bench/*.c))
 objs := $(user) $(foreach t,$(tests),$(call test_objs,$(t))) $(bench_objs)
 
 .PHONY: all programs tests fuzzers run test test-unit test-bpf test-e2e test-vm fuzz \
-	bench bench-insn lint format install deb clean help FORCE
+	bench bench-guard bench-insn lint format install deb clean help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -106,9 +106,10 @@ $(O)/tests/e2e: $(call test_objs,e2e)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(e2e_libs)
 
-$(O)/bench/load: $(filter-out %/gate.o,$(bench_objs))
+$(O)/bench/load: $(filter-out %/gate.o %/guard_attack.o,$(bench_objs))
 $(O)/bench/gate: $(filter %/gate.o,$(bench_objs)) $(O)/libhardtack.a
-$(O)/bench/load $(O)/bench/gate:
+$(O)/bench/guard_attack: $(filter %/guard_attack.o,$(bench_objs))
+$(O)/bench/load $(O)/bench/gate $(O)/bench/guard_attack:
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs)
@@ -132,9 +133,9 @@ $(O)/weak/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/.setup
 	$(Q)$(STRIP_BPF) -g $@
 
 # The deliberate break of test_stack.c, with a state that is small enough for a stack.
-$(O)/weak/stack/abi.h: include/abi.h include/head.h
+$(O)/weak/stack/abi.h: include/abi.h include/head.h include/cut.h
 	@mkdir -p $(@D)
-	$(Q)cp include/head.h $(@D)/
+	$(Q)cp include/head.h include/cut.h $(@D)/
 	$(Q)sed 's/^\(#define HT_OCC_MAX\) .*/\1 4/; s/^\(#define HT_SEEN_MAX\) .*/\1 8/' include/abi.h >$@
 	$(Q)! cmp -s include/abi.h $@
 
@@ -153,15 +154,19 @@ $(O)/%.skel.h: $(O)/%.bpf.o
 run: all
 	$(Q)ONCE=$(ONCE) scripts/demo.sh
 
-# Each part is built, then run by scripts/test.sh, which adds up what passed.
-sanitized = $(if $(SAN),,+@$(MAKE) --no-print-directory SAN=address,undefined O=$(O)/san $(1))
-fuzz_build = +@$(MAKE) --no-print-directory CC=$(CLANG) SAN=address,undefined,fuzzer-no-link \
+# Each part is built, with all processors unless -j says otherwise, then run by scripts/test.sh, which
+# adds up what passed.
+again = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+sanitized = $(if $(SAN),,+@$(again) SAN=address,undefined O=$(O)/san $(1))
+fuzz_build = +@$(again) CC=$(CLANG) SAN=address,undefined,fuzzer-no-link \
 	O=$(O)/fuzz CFLAGS='-O1 -g -Wno-error -Wno-unknown-warning-option' fuzzers
 
-test: all tests deb
+test: $(O)/.setup
+	+@$(again) all tests
+	+@$(again) deb
 	$(call sanitized,all tests)
 	$(fuzz_build)
-	$(Q)scripts/test.sh lint unit bpf e2e deb fuzz
+	$(Q)scripts/test.sh lint unit bpf e2e deb fuzz vm-short
 test-unit: $(O)/tests/unit
 	$(call sanitized,$(O)/san/tests/unit)
 	$(Q)scripts/test.sh unit
@@ -180,8 +185,11 @@ lint: $(O)/.setup
 format: $(O)/.setup
 	$(Q)clang-format -i $(wildcard user/*.[ch] include/*.h bpf/*.[ch] tests/*/*.[ch])
 
-bench: all $(O)/bench/load $(O)/bench/gate
+bench: all $(O)/bench/load $(O)/bench/gate $(O)/bench/guard_attack
 	$(Q)QUICK=$(QUICK) scripts/bench/bench.sh
+
+bench-guard: all $(O)/bench/load $(O)/bench/guard_attack
+	$(Q)QUICK=$(QUICK) scripts/bench/guard.sh
 
 bench-insn: all $(O)/bench/load
 	$(Q)scripts/bench/insn.sh
@@ -215,11 +223,12 @@ help:
 #? make run [ONCE=1]  the demonstration: nginx, the gateway, real requests; ONCE=1 ends by itself
 #? make test          everything that tests, with one line of totals at the end:
 #?   make lint test-unit test-bpf test-e2e [FILTER=word] fuzz [SECONDS=60]: parts of it
-#? make test-vm       [KERNELS="6.1 6.12 newest"] [FULL=1]: on other kernels under QEMU; slow, no part of make test
+#? make test-vm       [KERNELS="6.1 6.12 newest"] [FULL=1]: all of it on other kernels under QEMU; slow; of it make test has the gate and a few
 #? make format        clang-format over the C files
 #? make install       [DESTDIR=] [PREFIX=/usr/local]
 #? make clean
 #? make bench [QUICK=1]  hardtack beside nginx, HAProxy and others, into build/bench/
 #? make deb           build/hardtack_VERSION_ARCH.deb
-#? make bench-insn [KERNEL=6.12]  instructions per request with kTLS, in a virtual machine; 15 minutes
+#? make bench-guard [QUICK=1]  honest clients while somebody forges, guard off and on; part of make bench
+#? make bench-insn [KERNEL=6.12]  instructions per request with kTLS, in a virtual machine; 20 minutes
 #? variables: O=build (where), V=1 (show commands), SAN=address,undefined (then O=build/san)

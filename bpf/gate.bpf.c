@@ -2,7 +2,7 @@
 /*
  * The gate: a sockops program that admits the daemon's backend sockets, and an sk_msg program
  * through which every byte towards a backend passes. It judges each request head against the token
- * map, cuts the cookies that are invalid, counts bodies down by its own parse of the head, and
+ * map, cuts the cookies that are invalid, opens those that are sealed, counts bodies down by its own parse of the head, and
  * lets nothing else out. What it does not understand never leaves.
  *
  * Refusing without breaking the connection is popping the whole message and passing it; SK_DROP is
@@ -12,7 +12,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "head.h"
+#include "cut.h"
 #include "maps.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -213,25 +213,28 @@ static __always_inline __u32 generation(__u32 index)
 	return g ? READ(*g) : 0;
 }
 
+#define KEY_OPENED 0x100 /* session_key(): under HT_BIND_OPENED, not the rule's binding */
+
 /*
- * The map key and the tag of occurrences `pair` & 63 (the value) and `pair` >> 8 (the token), into
- * st->key and st->tag. 0 if the client has no such binding: on-empty is the daemon's business.
+ * The map key of occurrence `which` & 63 and the generations that count for it, into `st`. 0 if the
+ * client has no such binding: on-empty is the daemon's business.
  */
-__noinline int digest(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_rule *rule,
-		      const struct ht_slot *slot, __u32 pair)
+__noinline int session_key(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_rule *rule,
+			   const struct ht_slot *slot, __u32 which)
 {
-	__u64 v = pair, t = pair >> 8, bind, lo, hi;
-	const struct ht_occ *value, *token;
+	__u64 v = which, opened = which / KEY_OPENED, bind, lo, hi;
+	const struct ht_occ *value;
 	struct ht_sip s;
 
 	if (!st || !rule || !slot)
 		return 0;
 	bind = rule->bind;
 	HT_BOUND(v, HT_OCC_MAX - 1);
-	HT_BOUND(t, HT_OCC_MAX - 1);
 	HT_BOUND(bind, HT_BINDS_MAX - 1);
+	HT_BOUND(opened, 1);
+	bind = (bind & (opened - 1)) | opened * HT_BIND_OPENED; /* one or the other */
+	HT_BOUND(bind, 7); /* idle; 6.1 knows nothing of what is or-ed */
 	value = &st->head.occ[v];
-	token = &st->head.occ[t];
 	lo = READ(slot->bind[bind][0]);
 	hi = READ(slot->bind[bind][1]);
 	if (!lo && !hi)
@@ -250,25 +253,52 @@ __noinline int digest(struct sk_msg_md *msg, struct ht_sock *st, const struct ht
 	st->key_gen = generation(rule->key);
 	st->global_gen = generation(HT_GLOBAL_GEN);
 	if (WEAK(GENERATION)) {
-		const struct ht_token *e = bpf_map_lookup_elem(&tokens, &st->key);
+		struct ht_token_key key = st->key;
+		const struct ht_token *e = bpf_map_lookup_elem(&tokens, &key);
 
 		st->key_gen = e ? e->key_gen : st->key_gen;
 		st->global_gen = e ? e->global_gen : st->global_gen;
 	}
-	ht_sip_init(&s, st->keys.tag, 0);
-	ht_sip_word(&s, st->key.lo);
-	ht_sip_word(&s, st->key.hi);
-	ht_sip_word(&s, st->key_gen | (__u64)st->global_gen << 32);
+	return 1;
+}
+
+/* What every tag begins with. */
+static __always_inline void tag_begin(struct ht_sip *s, const struct ht_sock *st)
+{
+	ht_sip_init(s, st->keys.tag, 0);
+	ht_sip_word(s, st->key.lo);
+	ht_sip_word(s, st->key.hi);
+	ht_sip_word(s, st->key_gen | (__u64)st->global_gen << 32);
+}
+
+static __always_inline __u64 tag_end(struct ht_sip *s)
+{
+	__u64 tag = ht_sip_final(s, 0);
+
+	return tag | ht_is_zero(tag); /* 0 marks an unused tag */
+}
+
+/* The tag of the token in occurrence `t` & 63 for st->key, into st->tag. */
+__noinline int token_tag(struct sk_msg_md *msg, struct ht_sock *st, __u32 which)
+{
+	const struct ht_occ *token;
+	__u64 t = which;
+	struct ht_sip s;
+
+	if (!st)
+		return 0;
+	HT_BOUND(t, HT_OCC_MAX - 1);
+	token = &st->head.occ[t];
+	tag_begin(&s, st);
 	ht_sip_word(&s, token->val_len);
 	sip_text(&s, msg, st, token->val, token->val_len);
-	st->tag = ht_sip_final(&s, 0);
-	st->tag |= ht_is_zero(st->tag); /* 0 marks an unused tag */
+	st->tag = tag_end(&s);
 	return 1;
 }
 
 /* ---- judging one cookie ---- */
 
-enum finding { FOUND_HIT, FOUND_FORGED, FOUND_MISSING, FOUND_NOTHING };
+enum finding { FOUND_HIT, FOUND_FORGED, FOUND_MISSING, FOUND_NOTHING, FOUND_TORN };
 
 static __always_inline int expired(__u64 not_after_ns)
 {
@@ -284,11 +314,11 @@ static __always_inline int is_entry_of(const struct ht_token *t, const struct ht
 
 static __always_inline enum finding look_up(struct ht_sock *st, __u64 *ret_not_after)
 {
-	const struct ht_token_key *key = &st->key;
-	struct ht_token *t = bpf_map_lookup_elem(&tokens, key);
+	struct ht_token_key key = st->key;
+	struct ht_token *t = bpf_map_lookup_elem(&tokens, &key);
 	__u64 not_after, tag = st->tag, same, cuts;
 
-	if (!t || !is_entry_of(t, key))
+	if (!t || !is_entry_of(t, &key))
 		return FOUND_NOTHING;
 	same = ht_is_zero(READ(t->tag[0]) ^ tag) | ht_is_zero(READ(t->tag[1]) ^ tag) |
 	       ht_is_zero(READ(t->tag[2]) ^ tag) | ht_is_zero(READ(t->tag[3]) ^ tag);
@@ -297,7 +327,7 @@ static __always_inline enum finding look_up(struct ht_sock *st, __u64 *ret_not_a
 	       ht_is_zero(READ(t->global_gen) ^ st->global_gen);
 	/* x86 keeps loads in order; what was read above was this entry's if it still is */
 	barrier();
-	if (!is_entry_of(t, key) || expired(not_after))
+	if (!is_entry_of(t, &key) || expired(not_after))
 		return FOUND_NOTHING;
 	if (!same)
 		return cuts ? FOUND_FORGED : FOUND_NOTHING;
@@ -314,8 +344,9 @@ static __always_inline enum finding judge_token(struct run *r, __u32 i, const st
 	__u64 not_after = 0;
 	enum finding found;
 
-	if (!digest(r->msg, st, rule, r->slot, pair))
+	if (!session_key(r->msg, st, rule, r->slot, pair & (HT_OCC_MAX - 1)))
 		return FOUND_NOTHING;
+	token_tag(r->msg, st, pair >> 8);
 	if (!((READ(memo->tag) ^ st->tag) | (READ(memo->key_lo) ^ st->key.lo) |
 	      (READ(memo->key_hi) ^ st->key.hi)) &&
 	    !expired(READ(memo->not_after_ns))) {
@@ -330,6 +361,82 @@ static __always_inline enum finding judge_token(struct run *r, __u32 i, const st
 		memo->not_after_ns = not_after;
 	}
 	return found;
+}
+
+enum opening { OPEN_UNKNOWN, OPEN_DONE, OPEN_TORN };
+
+/*
+ * Puts the plaintext that stands under st->key in the place of occurrence `which` & 63, which is longer.
+ * The LRU may recycle the element at any moment: what counts is the tag of the very words that were
+ * copied. If that is wrong, what was scribbled over must not leave.
+ */
+__noinline int open_value(struct sk_msg_md *msg, struct ht_sock *st, __u32 which)
+{
+	const __u8 *data = msg->data, *end = msg->data_end;
+	__u64 v = which, at, not_after, tag, w;
+	const struct ht_sealed *e;
+	struct ht_token_key key;
+	struct ht_occ *value;
+	struct ht_sip s;
+	__u32 len, i;
+
+	if (!st)
+		return OPEN_UNKNOWN;
+	key = st->key; /* before 6.2 what a global function was given can't be a map's key itself */
+	e = bpf_map_lookup_elem(&sealed, &key);
+	if (!e)
+		return OPEN_UNKNOWN;
+	HT_BOUND(v, HT_OCC_MAX - 1);
+	value = &st->head.occ[v];
+	tag = READ(e->tag);
+	not_after = READ(e->not_after_ns);
+	len = READ(e->len);
+	/* whole words are written: the last one must not reach beyond the value */
+	if (len > HT_SEALED_MAX || len + 8 > value->val_len || expired(not_after))
+		return OPEN_UNKNOWN;
+	tag_begin(&s, st);
+	ht_sip_word(&s, not_after);
+	ht_sip_word(&s, len);
+#pragma clang loop unroll(disable)
+	for (i = 0; i < HT_SEALED_MAX / 8 && 8 * i < len; i++) {
+		w = READ(e->text[i]);
+		at = value->val + 8 * i;
+		HT_BOUND(at, HT_OFF_MASK);
+		if (data + at + 8 > end)
+			return OPEN_TORN;
+		*(ht_word *)(data + at) = w;
+		ht_sip_word(&s, w);
+	}
+	if (tag_end(&s) != tag && !WEAK(SEALED_TAG))
+		return OPEN_TORN;
+	value->kept = len;
+	return OPEN_DONE;
+}
+
+/*
+ * Judges occurrence `v`, a sealed cookie whose plaintext the map may hold, or plaintext that the
+ * daemon has put there. No memo: there is no token to remember.
+ */
+static __always_inline enum finding judge_sealed(struct run *r, const struct ht_rule *rule, __u32 v)
+{
+	struct ht_sock *st = r->st;
+	__u64 bit = v, not_after;
+
+	if (session_key(r->msg, st, rule, r->slot, v)) {
+		int opening = open_value(r->msg, st, v);
+
+		if (opening == OPEN_DONE) {
+			HT_BOUND(bit, HT_OCC_MAX - 1);
+			st->head.opened |= 1ULL << bit;
+			return FOUND_HIT;
+		}
+		if (opening == OPEN_TORN)
+			return FOUND_TORN;
+	}
+	if (!session_key(r->msg, st, rule, r->slot, v | KEY_OPENED))
+		return FOUND_NOTHING;
+	token_tag(r->msg, st, v);
+	return look_up(st, &not_after) == FOUND_HIT ? FOUND_HIT : FOUND_NOTHING;
 }
 
 /*
@@ -353,6 +460,19 @@ static __always_inline __u64 choose_token(const struct ht_seen *seen, const stru
 	}
 	*ret_choice = n > 1;
 	return chosen | (other & -ht_is_zero(chosen));
+}
+
+/*
+ * Of a report-only rule a cookie passes that we know nothing of; but who could open a sealed one, the
+ * daemon, must have seen it.
+ */
+static __always_inline int may_stay_unknown(const struct run *r, const struct ht_rule *rule)
+{
+	const __u64 *opened = r->slot->bind[HT_BIND_OPENED];
+
+	if (!(rule->flags & HT_RULE_REPORT))
+		return 0;
+	return !(rule->flags & HT_RULE_SEALED) || (READ(opened[0]) | READ(opened[1]));
 }
 
 static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_seen *seen)
@@ -380,6 +500,8 @@ static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_s
 			return;
 		}
 		found = rule->flags & HT_RULE_MISSING_CUTS ? FOUND_MISSING : FOUND_NOTHING;
+	} else if (t == seen->value && (rule->flags & HT_RULE_SEALED)) {
+		found = judge_sealed(r, rule, v);
 	} else {
 		found = judge_token(r, i, rule, v | (t - 1) << 8);
 		if (found == FOUND_FORGED && choice)
@@ -395,8 +517,12 @@ static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_s
 	case FOUND_MISSING:
 		st->missing |= bit;
 		break;
+	case FOUND_TORN:
+		count(&r->counters->torn, 1);
+		st->miss |= bit;
+		return;
 	case FOUND_NOTHING:
-		if (rule->flags & HT_RULE_REPORT)
+		if (may_stay_unknown(r, rule))
 			st->unknown |= bit;
 		else
 			st->miss |= bit;
@@ -487,12 +613,12 @@ static long move_step(__u32 i, struct run *r)
 	return next_range(st);
 }
 
-/* Cuts what is doomed. Returns 0 or a reason. */
+/* Cuts what is doomed, and what stands behind plaintext. Returns 0 or a reason. */
 static __always_inline __u32 cut_cookies(struct run *r)
 {
 	struct ht_sock *st = r->st;
 
-	if (!st->head.doomed)
+	if (!(st->head.doomed | st->head.opened))
 		return 0;
 	ht_cut_init(&st->head);
 	bpf_loop(st->head.nocc + 1, cut_step, r, 0);
@@ -588,6 +714,8 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 		count(&r->counters->missing, ht_bits(st->missing));
 	if (st->unknown)
 		count(&r->counters->report, ht_bits(st->unknown));
+	if (st->head.opened)
+		count(&r->counters->opened, ht_bits(st->head.opened));
 	if (st->memo)
 		count(&r->counters->memo, st->memo);
 	expect_body(st);

@@ -2,7 +2,8 @@
 /*
  * The guard: an XDP program that takes away the packets of banned sources before the stack sees
  * them, and nothing else: only TCP, only to where the daemon listens, only until the ban ends by
- * the kernel's clock, so that nobody stays locked out if the daemon dies. It bans nobody itself.
+ * the kernel's clock, so that nobody stays locked out if the daemon dies. It bans nobody itself,
+ * and what this machine would only forward is not its business.
  *
  * What it can't read (truncated, tunnelled, encrypted, too many headers) and later fragments pass:
  * behind it the daemon refuses the same sources at accept.
@@ -21,6 +22,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define TAGS_MAX 2    /* 802.1Q and 802.1ad, where the driver has not taken them off */
 #define HEADERS_MAX 8 /* IPv6 extension headers */
+#define FAMILY_V4 2   /* AF_INET, which is in no header that BPF can have */
+#define FAMILY_V6 10
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -232,15 +235,48 @@ static __always_inline struct ht_ban *find_ban(const struct flow *f,
 	return bpf_map_lookup_elem(&bans, &key);
 }
 
-/* At this address, or at any of its family. */
-static __always_inline int is_door(struct flow *f)
+/* True if this machine is not where it goes: a router, and somebody else's port behind it. */
+static __always_inline int is_passing_by(struct xdp_md *ctx, const struct flow *f)
 {
+	struct bpf_fib_lookup fib = {
+		.family = f->from.v6 ? FAMILY_V6 : FAMILY_V4,
+		.l4_protocol = IPPROTO_TCP,
+		.dport = f->to.port,
+		.ifindex = ctx->ingress_ifindex,
+	};
+
+	if (f->from.v6) {
+		__builtin_memcpy(fib.ipv6_src, f->from.addr, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, f->to.addr, sizeof(fib.ipv6_dst));
+	} else {
+		fib.ipv4_src = ((const __be32 *)f->from.addr)[3];
+		fib.ipv4_dst = ((const __be32 *)f->to.addr)[3];
+	}
+	switch (bpf_fib_lookup(ctx, &fib, sizeof(fib), 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+		return 1;
+	/*
+	 * Ours, or nobody forwards it. With forwarding off it is FWD_DISABLED before any route is
+	 * looked at, so that a bridge's port or a promiscuous interface needs a door with an address.
+	 */
+	default:
+		return 0;
+	}
+}
+
+/* At this address, or at any of its family: then, at any that is ours. */
+static __always_inline int is_door(struct xdp_md *ctx, const struct flow *f)
+{
+	struct ht_guard_door any = {.port = f->to.port};
+
 	if (bpf_map_lookup_elem(&ban_doors, &f->to))
 		return 1;
-	set_mapped(f->to.addr, 0);
-	if (f->from.v6)
-		__builtin_memset(f->to.addr, 0, sizeof(f->to.addr));
-	return bpf_map_lookup_elem(&ban_doors, &f->to) != NULL;
+	if (!f->from.v6)
+		set_mapped(any.addr, 0);
+	return bpf_map_lookup_elem(&ban_doors, &any) && !is_passing_by(ctx, f);
 }
 
 SEC("xdp.frags")
@@ -258,7 +294,7 @@ int guard(struct xdp_md *ctx)
 		return XDP_PASS;
 	/* an entry that is given to somebody else meanwhile costs him or us a packet, no more */
 	ban = find_ban(&f, conf);
-	if (!ban || ban->until_ns <= bpf_ktime_get_boot_ns() || !is_door(&f))
+	if (!ban || ban->until_ns <= bpf_ktime_get_boot_ns() || !is_door(ctx, &f))
 		return XDP_PASS;
 	if (bpf_map_lookup_elem(&ban_allow, &f.from)) {
 		count->spared++;

@@ -16,6 +16,14 @@ struct {
 	__type(value, struct ht_token);
 } tokens SEC(".maps");
 
+/* The plaintext of sealed cookies. It ends with the daemon, and is emptied by a flush. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024); /* set at load */
+	__type(key, struct ht_token_key);
+	__type(value, struct ht_sealed);
+} sealed SEC(".maps");
+
 /* One per backend connection, shared memory with the daemon. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

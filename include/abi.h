@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define HT_ABI 2
+#define HT_ABI 3
 
 #define HT_HEAD_MAX 16384  /* bytes of a request head as it leaves, our own fields included */
 #define HT_RULES_MAX 16	   /* of a site */
@@ -23,9 +23,11 @@
 #define HT_SIBLINGS_MAX 2  /* prefixes of a site's tokens */
 #define HT_SIBLING_MAX 16  /* bytes of such a prefix, a multiple of 8 */
 #define HT_BINDS_MAX 4	   /* different bindings among the rules of a site */
-#define HT_TAGS_MAX 4	   /* tokens that are valid for one session at the same time */
-#define HT_KEYS_MAX 255	   /* named signing keys */
-#define HT_GLOBAL_GEN HT_KEYS_MAX /* index in `gens` of the generation that a flush bumps */
+#define HT_BIND_OPENED HT_BINDS_MAX /* index in ht_slot.bind: of what the daemon opened itself */
+#define HT_TAGS_MAX 4		    /* tokens that are valid for one session at the same time */
+#define HT_SEALED_MAX 1024	    /* bytes of plaintext that the gate puts in a cookie's place */
+#define HT_KEYS_MAX 255		    /* named signing keys */
+#define HT_GLOBAL_GEN HT_KEYS_MAX   /* index in `gens` of the generation that a flush bumps */
 
 /* What the daemon says its next message is. The gate's own framing state must agree. */
 enum ht_kind {
@@ -74,7 +76,7 @@ enum ht_reason {
 	HT_REASON_POLICY,   /* no such policy */
 	HT_REASON_PULL,	    /* bpf_msg_pull_data failed */
 	HT_REASON_POP,	    /* bpf_msg_pop_data failed */
-	HT_REASON_PUSH,	    /* bpf_msg_push_data failed (nothing pushes yet) */
+	HT_REASON_PUSH,	    /* bpf_msg_push_data failed (nothing pushes: plaintext is shorter) */
 	HT_REASON_MAX,
 };
 #define HT_REASON_FIRST_DROP HT_REASON_TOO_LONG
@@ -83,12 +85,14 @@ enum ht_reason {
 struct ht_counters {
 	__u64 runs; /* of the verdict program */
 	__u64 heads;
-	__u64 hit;	/* covered cookies whose token was found */
-	__u64 memo;	/* those of them that needed no map */
-	__u64 forged;	/* cut: the entry is closed and no tag matches */
-	__u64 missing;	/* cut: no token beside the cookie */
-	__u64 miss;	/* heads handed to the daemon */
-	__u64 report;	/* covered cookies of report-only rules left for the daemon to judge */
+	__u64 hit;     /* covered cookies whose token was found */
+	__u64 memo;    /* those of them that needed no map */
+	__u64 opened;  /* those of them that were sealed, and left as plaintext */
+	__u64 torn;    /* misses: their plaintext was recycled meanwhile, or of older generations */
+	__u64 forged;  /* cut: the entry is closed and no tag matches */
+	__u64 missing; /* cut: no token beside the cookie */
+	__u64 miss;    /* heads handed to the daemon */
+	__u64 report;  /* covered cookies of report-only rules left for the daemon to judge */
 	__u64 admitted; /* sockets taken into the sockhash */
 	__u64 not_admitted;
 	__u64 reason[HT_REASON_MAX]; /* refusals and drops, by enum ht_reason */
@@ -100,6 +104,8 @@ enum ht_counter {
 	HT_COUNT_HEADS,
 	HT_COUNT_HIT,
 	HT_COUNT_MEMO,
+	HT_COUNT_OPENED,
+	HT_COUNT_TORN,
 	HT_COUNT_FORGED,
 	HT_COUNT_MISSING,
 	HT_COUNT_MISS,
@@ -137,6 +143,22 @@ struct ht_token {
 #define HT_TOKEN_CLOSED 1 /* deterministic profile, one live key: every other token is wrong */
 _Static_assert(sizeof(struct ht_token) == 64, "token value is one cache line");
 
+/*
+ * Map `sealed` (LRU_HASH, the same keys): the plaintext of a sealed cookie. The gate copies it over
+ * the cookie's value, then computes the tag of what it copied: only one that matches proves it whole
+ * and this cookie's, since an LRU recycles elements in place.
+ */
+struct ht_sealed {
+	__u64 tag;	    /* see the end of this file */
+	__u64 not_after_ns; /* CLOCK_BOOTTIME; 0 = the format has no expiry */
+	__u32 len;	    /* bytes of text, less than the cookie's value has */
+	__u8 key;	    /* index of the secret's key in `gens` ... */
+	__u8 pad;
+	__u16 policy;		       /* ... and the rule: for people who read the dump */
+	__u64 text[HT_SEALED_MAX / 8]; /* the last word filled with zeros */
+};
+_Static_assert(sizeof(struct ht_sealed) == 24 + HT_SEALED_MAX, "sealed layout");
+
 /* What a client's connection hit last, by the lower bits of ht_head.seen's indices: while it repeats, no map is touched. */
 #define HT_MEMOS 16
 struct ht_memo {
@@ -154,7 +176,12 @@ struct ht_slot {
 	__u64 seq;    /* a HEAD is judged only if newer than the last one that was consumed */
 	__u32 kind;   /* enum ht_kind */
 	__u32 policy; /* index in `policy` */
-	__u64 bind[HT_BINDS_MAX][2]; /* digests of the client's bindings; 0,0 = it has none */
+	/*
+	 * Digests of the client's bindings; 0,0 = it has none. The last one, HT_BIND_OPENED, is random
+	 * and of this head alone: under it stand the tokens of plaintext that the daemon put in a sealed
+	 * cookie's place, or lets through unsealed. A client can't know it, so nobody sends such himself.
+	 */
+	__u64 bind[HT_BINDS_MAX + 1][2];
 	/* gate -> daemon */
 	__u64 admitted; /* the socket's nonce once it is in the sockhash */
 	__u64 judged;	/* seq of the last head that was consumed */
@@ -170,7 +197,7 @@ struct ht_slot {
 	/* both ways */
 	struct ht_memo memo[HT_MEMOS];
 };
-_Static_assert(sizeof(struct ht_slot) == 656, "slot layout");
+_Static_assert(sizeof(struct ht_slot) == 672, "slot layout");
 
 /*
  * Where a token may stand: in a cookie of a name of its own (two for a rule that accepts two
@@ -228,6 +255,12 @@ struct ht_rule {
 #define HT_RULE_MISSING_CUTS 1 /* a cookie without its sibling is cut without asking the daemon */
 #define HT_RULE_REPORT 2       /* judge, count, change nothing */
 #define HT_RULE_SELF 4	       /* a cookie without a token is its own: its value is pushed as one */
+/*
+ * A cookie without a token is sealed: the map `sealed` has what it stands for; else it is a token of
+ * its own under HT_BIND_OPENED; else it is a miss. With HT_RULE_REPORT too, since only the daemon can
+ * open it: what has HT_BIND_OPENED set comes from there, and stays `unknown`. Always with HT_RULE_SELF.
+ */
+#define HT_RULE_SEALED 8
 
 /* Map `policy` (ARRAY), one per site. Names are found by a hash of HT_BUCKETS chains. */
 #define HT_BUCKETS 64
@@ -268,9 +301,10 @@ struct ht_occ {
 	__u16 next;	    /* start of the following pair, 0 = last in its field */
 	__u16 val, val_len; /* the value, less blanks around it */
 	__u16 name, name_len;
-	__u8 seen; /* index in ht_head.seen: which cookie it is, or is for */
-	__u8 form; /* enum ht_form */
-	__u32 pad;
+	__u8 seen;  /* index in ht_head.seen: which cookie it is, or is for */
+	__u8 form;  /* enum ht_form */
+	__u16 kept; /* of a value in ht_head.opened: its first bytes, which are the plaintext */
+	__u16 pad;
 };
 _Static_assert(sizeof(struct ht_occ) == 24, "occurrence layout");
 
@@ -315,6 +349,7 @@ struct ht_head {
 	__u8 open;    /* the occurrence + 1 whose `next` is not known yet */
 	__u64 base;   /* of that pair */
 	__u64 doomed; /* occurrences to cut, as bits */
+	__u64 opened; /* values that hold their plaintext now, and more behind it: that is cut */
 	struct ht_cut_run run;
 	__u64 print[HT_SEEN_MAX / 8]; /* a byte of each seen[].base, to find it by */
 	struct ht_seen seen[HT_SEEN_MAX];
@@ -423,6 +458,10 @@ static inline __attribute__((always_inline)) __u64 ht_sip_final_hi(struct ht_sip
  * lengths are the name's and the value's in one word, generations the key's and the global one.
  * The generations are part of the tag, so a torn read of a recycled entry can never marry an old
  * token to a new generation.
+ *
+ * A sealed cookie has the same map key, of its value as the browser sends it. Its tag, in the map
+ * `sealed`, is SipHash-2-4-64(keys.tag, map key || generations || not_after_ns || length || plaintext).
+ * A tag is never 0: 1 stands for it.
  */
 
 #endif

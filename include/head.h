@@ -3,7 +3,8 @@
  * The HTTP/1 head scanner: one step function, compiled into the verdict program and into the
  * daemon, which differ only in the loop that drives it. It finds the lines of a request head as
  * the daemon writes it, its framing fields and its cookies, and refuses whatever it does not
- * understand. No libc, no allocation, no clock; it changes nothing but its own state.
+ * understand. No libc, no allocation, no clock; it changes nothing but its own state. What is then
+ * cut out of the head is cut.h's.
  *
  * A step looks at 64 bytes at the most, eight at a time: in 64-bit words, a byte below 0x20 (or a
  * ';', or a '=') is found by the carry that it causes in a subtraction. Bytes beyond the end of
@@ -925,63 +926,12 @@ HT_INLINE void ht_head_init(struct ht_head *h, __u32 size)
 	h->size = size;
 	h->pos = h->line = h->lines = 0;
 	h->name = h->name_len = h->val = h->start = h->sep = 0;
-	h->length = h->base = h->doomed = 0;
+	h->length = h->base = h->doomed = h->opened = 0;
 	h->mode = h->field = h->flags = h->reason = 0;
 	h->nocc = h->nval = h->ncuts = h->nseen = 0;
 	h->cur = h->form = h->pattern = h->open = 0;
 	for (i = 0; i < HT_SEEN_MAX / 8; i++)
 		h->print[i] = 0;
-}
-
-/* Closes the open run: its bytes, with the ';' before it or the whole field where it was last. */
-HT_INLINE void ht_cut_close(struct ht_head *h)
-{
-	const struct ht_cut_run *r = &h->run;
-	__u64 n = h->ncuts;
-
-	HT_BOUND(n, HT_OCC_MAX - 1);
-	h->cut[n].lo = !r->last ? r->lo : r->sep ? r->sep : r->line;
-	h->cut[n].hi = r->last && !r->sep ? r->hi + 2 : r->hi;
-	h->ncuts = n + 1;
-	h->run.open = 0;
-}
-
-/*
- * Turns the occurrences in h->doomed into the byte ranges to cut, last one first. Call it
- * h->nocc + 1 times with k = 0, 1, ... after ht_cut_init().
- */
-HT_INLINE void ht_cut_step(struct ht_head *h, __u32 k)
-{
-	__u64 i = h->nocc - 1 - k;
-	const struct ht_occ *o;
-	int out;
-
-	if (k >= h->nocc) {
-		if (h->run.open)
-			ht_cut_close(h);
-		return;
-	}
-	HT_BOUND(i, HT_OCC_MAX - 1);
-	o = &h->occ[i];
-	out = h->doomed >> i & 1;
-	if (h->run.open && !(out && o->next == h->run.lo))
-		ht_cut_close(h);
-	if (!out)
-		return;
-	if (!h->run.open) {
-		h->run.open = 1;
-		h->run.last = !o->next;
-		h->run.hi = o->next ? o->next : o->end;
-	}
-	h->run.lo = o->start;
-	h->run.sep = o->sep;
-	h->run.line = o->line;
-}
-
-HT_INLINE void ht_cut_init(struct ht_head *h)
-{
-	h->ncuts = 0;
-	h->run.open = 0;
 }
 
 #endif

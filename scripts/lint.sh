@@ -53,15 +53,17 @@ user_except() {
 # shellcheck disable=SC2046 # file names without blanks, here and below
 libbpf_in_offload() {
 	includes 'bpf/.*|.*\.skel\.h' \
-		'only offload.c and guard_xdp.c talk to BPF (and log.c hooks its messages)' \
-		$(user_except offload.c guard_xdp.c log.c)
-	includes '.*\.skel\.h' 'only offload.c and guard_xdp.c load programs' user/log.c
+		'only offload.c, offload_cache.c and guard_xdp.c talk to BPF (and log.c hooks its messages)' \
+		$(user_except offload.c offload_cache.c guard_xdp.c log.c)
+	includes '.*\.skel\.h' 'only offload.c and guard_xdp.c load programs' user/log.c user/offload_cache.c
 }
 
 # shellcheck disable=SC2046
 openssl_in_tls() {
-	includes 'openssl/ssl\.h' 'only tls.c and tls_peer.c know OpenSSL connections' \
-		$(user_except tls.c tls_peer.c)
+	includes 'openssl/ssl\.h' 'only the files of tls know OpenSSL connections' \
+		$(user_except tls_ctx.h tls_peer.c)
+	includes 'tls_(ctx|socket)\.h' 'only the files of tls know its inside' \
+		$(user_except tls.c tls_ctx.c tls_socket.c)
 }
 
 # shellcheck disable=SC2046
@@ -121,9 +123,9 @@ pure_modules() {
 }
 
 bpf_includes() {
-	includes '.*' 'bpf/ may include abi.h, guard_abi.h, head.h, its own .bpf.h and the system' bpf/*.[ch] |
+	includes '.*' 'bpf/ may include abi.h, guard_abi.h, head.h, cut.h, its own .bpf.h and the system' bpf/*.[ch] |
 		grep -E 'include[[:space:]]*"' |
-		grep -vE 'include[[:space:]]*"(abi\.h|guard_abi\.h|head\.h|[a-z]+\.bpf\.h|\.\./tests/bpf/weak\.h)"'
+		grep -vE 'include[[:space:]]*"(abi\.h|guard_abi\.h|head\.h|cut\.h|[a-z]+\.bpf\.h|\.\./tests/bpf/weak\.h)"'
 	includes '.*' 'include/ may include itself and <linux/...>' include/*.h |
 		grep -vE 'include[[:space:]]*("(abi|head)\.h"|<(linux/[a-z_]+|stdbool|stddef|stdint|bpf/bpf_helpers|string)\.h>)'
 }
@@ -261,7 +263,7 @@ unit_file() {
 }
 
 rule 'libbpf and the skeletons only in offload.c and guard_xdp.c' libbpf_in_offload
-rule '<openssl/ssl.h> only in tls.c and tls_peer.c' openssl_in_tls
+rule '<openssl/ssl.h> only in the files of tls' openssl_in_tls
 rule '<nghttp2/...> only in h2.c' nghttp2_in_h2
 rule '<maxminddb.h> only in geoip.c' maxminddb_in_geoip
 rule '<libmemcached/...> only in fleet.c' memcached_in_fleet

@@ -7,7 +7,7 @@ PATH=$PATH:/usr/sbin:/sbin
 
 packages='gcc libc6-dev make pkg-config clang llvm clang-format libclang-rt-14-dev bpftool
 linux-libc-dev libbpf-dev libelf-dev zlib1g-dev libssl-dev libyaml-dev libjansson-dev libmaxminddb-dev libmemcached-dev
-libcriterion-dev libhttp-parser-dev nginx-light apache2-bin nodejs memcached openssl curl jq iproute2 strace
+libcriterion-dev libhttp-parser-dev nginx-light apache2-bin nodejs memcached haproxy openssl curl jq iproute2 strace
 shellcheck mandoc systemd logrotate dpkg-dev
 qemu-system-x86 cpio zstd xz-utils kmod'
 
@@ -54,6 +54,7 @@ trap 'exit 1' HUP INT TERM
 printf '#!/bin/sh\nexit 101\n' >"$policy"
 chmod 755 "$policy"
 had_nginx=$(command -v nginx || :)
+had_haproxy=$(command -v haproxy || :)
 
 export DEBIAN_FRONTEND=noninteractive
 # A third party's source that cannot be reached is none of our business, as long as the packages
@@ -62,7 +63,8 @@ apt-get -q update || echo 'setup: apt-get update had errors, going on' >&2
 # shellcheck disable=SC2086 # a list of words
 apt-get -q -y -o Dpkg::Options::=--force-confold install --no-install-recommends $missing
 
-# Nor should nginx come up at the next boot because of us.
-if [ -z "$had_nginx" ] && command -v systemctl >/dev/null; then
-	systemctl --quiet disable nginx.service 2>/dev/null || :
+# Nor should they come up at the next boot because of us.
+if command -v systemctl >/dev/null; then
+	[ -n "$had_nginx" ] || systemctl --quiet disable nginx.service 2>/dev/null || :
+	[ -n "$had_haproxy" ] || systemctl --quiet disable haproxy.service 2>/dev/null || :
 fi

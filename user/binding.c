@@ -180,6 +180,10 @@ static bool binding_fill(const struct ht_bind *binds, size_t nbinds, const struc
 
 		if (!s.len)
 			return false;
+		if (binds[i].kind == HT_BIND_USER) {
+			b->user_at = (uint16_t)b->len;
+			b->user_len = (uint16_t)s.len;
+		}
 		if (!(is_binary(binds[i].kind) ? text_add_hex(b, s) : text_add(b, s.p, s.len)))
 			return false;
 		transcript_add_kind(&t, &binds[i]);
@@ -192,10 +196,10 @@ void ht_binding_make(const struct ht_bind *binds, size_t nbinds, const struct ht
 		     struct ht_binding *ret)
 {
 	assert(nbinds <= HT_BINDS_PER_RULE);
-	ret->len = 0;
+	ret->len = ret->user_at = ret->user_len = 0;
 	ret->empty = !binding_fill(binds, nbinds, client, ret);
 	if (ret->empty) {
-		ret->len = 0;
+		ret->len = ret->user_at = ret->user_len = 0;
 		memset(ret->sha, 0, sizeof(ret->sha));
 		memset(ret->digest, 0, sizeof(ret->digest));
 	}

@@ -29,6 +29,8 @@ struct ht_binding {
 	uint64_t digest[2]; /* its first half, for ht_slot.bind; never 0,0 if the binding exists */
 	bool empty;	    /* some ingredient is missing: nothing may be signed or verified */
 	bool colon;	    /* the text contains ':' */
+	uint16_t user_at,
+		user_len; /* where the user stands in the text; 0 bytes: not bound to one */
 };
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Buffers of two sizes, lent out by a worker to its connections and given back as soon as they
+ * Buffers of a few sizes, lent out by a worker to its connections and given back as soon as they
  * are empty: an idle connection holds none. Not thread-safe; each worker has its own.
  */
 #ifndef HT_BUF_H
@@ -11,8 +11,10 @@
 
 #define HT_BUF_SMALL HT_HEAD_MAX /* a request head, or a TLS record's worth of a body */
 #define HT_BUF_LARGE (80 * 1024) /* a response, or a body on its way */
-#define HT_BUF_KEPT_SMALL 256	 /* free ones that are kept */
+#define HT_BUF_RECORDS (HT_BUF_LARGE + 4 * 1024) /* a large one's bytes as TLS records */
+#define HT_BUF_KEPT_SMALL 256			 /* free ones that are kept */
 #define HT_BUF_KEPT_LARGE 64
+#define HT_BUF_KEPT_RECORDS 16
 
 /* A buffer with something in [start, end). All zero = none is held. */
 struct ht_buf {
@@ -24,10 +26,10 @@ struct ht_bufs {
 	struct ht_bufs_free {
 		void *first;
 		size_t n;
-	} small, large;
+	} small, large, records;
 };
 
-/* Takes one of HT_BUF_SMALL or HT_BUF_LARGE bytes, empty. -ENOMEM. */
+/* Takes one of HT_BUF_SMALL, HT_BUF_LARGE or HT_BUF_RECORDS bytes, empty. -ENOMEM. */
 int ht_buf_take(struct ht_bufs *pool, struct ht_buf *b, size_t size);
 void ht_buf_give(struct ht_bufs *pool, struct ht_buf *b); /* nothing if none is held */
 void ht_bufs_free(struct ht_bufs *pool);

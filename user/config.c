@@ -276,6 +276,8 @@ HT_PARSER(parse_timeouts)
 
 static const struct ht_yaml_field token_fields[] = {
 	HT_FIELD("max", ht_yaml_u32, struct ht_config, tokens.max, HT_RANGE(16, 100000000)),
+	HT_FIELD("sealed-max", ht_yaml_u32, struct ht_config, tokens.sealed_max,
+		 HT_RANGE(0, 10000000)),
 	HT_FIELD("flush-every", ht_yaml_sec, struct ht_config, tokens.flush_every_s,
 		 HT_RANGE(0, 365 * DAY)),
 	{0},
@@ -444,6 +446,7 @@ static void set_defaults(struct ht_config *c)
 	c->timeouts.response = 60 * SEC;
 	c->timeouts.drain = 30 * SEC;
 	c->tokens.max = 100000;
+	c->tokens.sealed_max = 10000;
 	c->tokens.flush_every_s = 86400;
 	c->gate = HT_AUTO;
 	c->ktls = HT_AUTO;

@@ -226,7 +226,9 @@ struct ht_guard_config {
 	size_t nallow;
 	uint32_t forged; /* different ones within `per`; at most HT_SCORE_FORGED_MAX */
 	uint64_t per_ms, ban_ms;
-	uint32_t max;		   /* bans at a time, approximate (LRU) */
+	uint64_t
+		hold_s; /* for so long nobody is scored by rules whose tokens are others; 0 = not */
+	uint32_t max;	/* bans at a time, approximate (LRU) */
 	uint32_t v4_bits, v6_bits; /* prefix of an address that is one source */
 };
 
@@ -251,7 +253,9 @@ struct ht_config {
 		uint64_t handshake, head, body, idle, connect, response, drain;
 	} timeouts;
 	struct {
-		uint32_t max;		/* per CPU, approximate */
+		uint32_t max; /* per CPU, approximate */
+		uint32_t
+			sealed_max; /* sealed cookies that the kernel can open, likewise; 0 = none */
 		uint64_t flush_every_s; /* 0 = never */
 	} tokens;
 	enum ht_tristate gate, ktls;

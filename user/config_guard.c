@@ -17,6 +17,7 @@ void ht_config_guard_defaults(struct ht_guard_config *g)
 	g->forged = 5;
 	g->per_ms = 600 * SEC;
 	g->ban_ms = 60 * SEC;
+	g->hold_s = 4 * 24 * 3600; /* a long weekend, and the evening before */
 	g->max = 65536;
 	g->v4_bits = 32;
 	g->v6_bits = 64;
@@ -100,6 +101,7 @@ static const struct ht_yaml_field guard_fields[] = {
 		 HT_RANGE(1, HT_SCORE_FORGED_MAX)),
 	HT_FIELD("per", ht_yaml_msec, struct ht_guard_config, per_ms, HT_RANGE(SEC, YEAR)),
 	HT_FIELD("ban", ht_yaml_msec, struct ht_guard_config, ban_ms, HT_RANGE(SEC, YEAR)),
+	HT_FIELD("hold", ht_yaml_sec, struct ht_guard_config, hold_s, HT_RANGE(0, YEAR)),
 	HT_FIELD("max", ht_yaml_u32, struct ht_guard_config, max, HT_RANGE(64, 1 << 24)),
 	HT_FIELD("ipv4-prefix", ht_yaml_u32, struct ht_guard_config, v4_bits, HT_RANGE(8, 32)),
 	HT_FIELD("ipv6-prefix", ht_yaml_u32, struct ht_guard_config, v6_bits, HT_RANGE(16, 128)),

@@ -325,20 +325,6 @@ static int check_geoip(const struct ht_config *c, struct ht_diag *diag)
 	return 0;
 }
 
-static int check_guard(const struct ht_config *c, struct ht_diag *diag)
-{
-	const struct ht_guard_config *g = &c->guard;
-
-	for (size_t i = 0; g->mode && i < g->ninterfaces; i++) {
-		if (!if_nametoindex(g->interfaces[i]))
-			return fail(diag, c, g->line, g->col,
-				    "there is no network interface '%.32s'; write a name that "
-				    "`ip link` shows",
-				    g->interfaces[i]);
-	}
-	return 0;
-}
-
 int ht_config_check_machine(struct ht_config *c, struct ht_diag *diag)
 {
 	int r = check_listeners(c, diag);
@@ -347,8 +333,6 @@ int ht_config_check_machine(struct ht_config *c, struct ht_diag *diag)
 		r = check_keys(c, diag);
 	if (!r)
 		r = check_geoip(c, diag);
-	if (!r)
-		r = check_guard(c, diag);
 	if (!r)
 		r = check_user(c, diag);
 	return r ? r : resolve_upstreams(c, diag);
@@ -596,6 +580,20 @@ static int by_place(const void *a, const void *b)
 	return line ? line : col ? col : strcmp(x->text, y->text);
 }
 
+/* It may come yet: what is to serve serves without it. */
+static void warn_guard(const struct warner *w)
+{
+	const struct ht_guard_config *g = &w->config->guard;
+
+	for (size_t i = 0; g->mode && i < g->ninterfaces; i++) {
+		if (!if_nametoindex(g->interfaces[i]))
+			warn(w, g->line, g->col,
+			     "there is no network interface '%.32s' now (`ip link` shows their "
+			     "names); it is guarded once it is there",
+			     g->interfaces[i]);
+	}
+}
+
 void ht_config_warnings(const struct ht_config *c,
 			void (*warn_user)(void *arg, const struct ht_diag *diag), void *arg)
 {
@@ -609,6 +607,7 @@ void ht_config_warnings(const struct ht_config *c,
 		warn_rules(&w, &c->sites[i]);
 	}
 	warn_attributes(&w);
+	warn_guard(&w);
 	for (size_t i = 0; i < c->nkeys; i++)
 		if (c->keys[i].name && !key_is_used(c, i))
 			warn(&w, c->keys[i].line, c->keys[i].col, "no rule uses key '%.64s'",

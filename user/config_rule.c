@@ -15,7 +15,7 @@
 #define SEPARATOR_MAX 8 /* bytes */
 #define DAY_S 86400
 #define SESSION_S (2 * DAY_S) /* the seed's */
-#define PROFILES "native, f5-irule, proxysg or session-id"
+#define PROFILES "native, f5-irule, proxysg, session-id or secure-cookie"
 
 static bool accepts(const struct ht_rule_config *rule, enum ht_profile profile)
 {
@@ -594,11 +594,11 @@ HT_PARSER(parse_lifetime)
 	struct ht_rule_config *rule = to;
 	if (rule->profile == HT_PROFILE_SESSION_ID)
 		return ht_yaml_sec(y, f, n, &rule->session_s);
-	if (accepts(rule, HT_PROFILE_NATIVE))
+	if (accepts(rule, HT_PROFILE_NATIVE) || accepts(rule, HT_PROFILE_SECURE_COOKIE))
 		return ht_yaml_sec(y, f, n, &rule->lifetime_s);
 	return ht_yaml_fail(y, n,
-			    "'lifetime' belongs to profiles native and session-id, and the rule "
-			    "has profile %s; leave it out",
+			    "'lifetime' belongs to profiles native, session-id and secure-cookie, "
+			    "and the rule has profile %s; leave it out",
 			    ht_profile_name(rule->profile));
 }
 
@@ -743,6 +743,25 @@ static int check_session_id(struct ht_yaml *y, const yaml_node_t *n,
 	return 0;
 }
 
+/* A sealed value is its own proof, as an id is: a value without a token can't be both. */
+static int check_secure_cookie(struct ht_yaml *y, const yaml_node_t *n,
+			       const struct ht_rule_config *rule)
+{
+	bool own = rule->profile == HT_PROFILE_SECURE_COOKIE;
+
+	if (!accepts(rule, HT_PROFILE_SECURE_COOKIE))
+		return 0;
+	if (accepts(rule, HT_PROFILE_SESSION_ID))
+		return ht_yaml_fail(y, ht_yaml_value(y, n, "accept"),
+				    "a rule takes session ids or sealed cookies, not both; leave "
+				    "one of them out");
+	if (own && rule->sibling && rule->accept == 1u << HT_PROFILE_SECURE_COOKIE)
+		return ht_yaml_fail(y, ht_yaml_value(y, n, "sibling"),
+				    "a sealed cookie is its own proof and has no sibling; leave it "
+				    "out");
+	return 0;
+}
+
 /* ---- siblings ---- */
 
 static const struct {
@@ -781,24 +800,39 @@ static void add_sibling(struct ht_rule_config *rule, char *text, bool prefix,
 	s->accept |= 1u << profile;
 }
 
+/* The profile whose tokens stand where `sibling` says: the rule's own or, of a sealed cookie that has
+ * none, the first that it accepts. */
+static enum ht_profile sibling_profile(const struct ht_rule_config *rule)
+{
+	enum ht_profile p = rule->profile;
+
+	if (p != HT_PROFILE_SECURE_COOKIE)
+		return p;
+	for (p = 0; p < HT_ARRAY_SIZE(default_siblings) && !accepts(rule, p);)
+		p++;
+	return p;
+}
+
 static int add_siblings(struct ht_yaml *y, struct ht_rule_config *rule)
 {
+	enum ht_profile own = sibling_profile(rule);
+
 	_Static_assert(HT_ARRAY_SIZE(default_siblings) == HT_SIBLINGS_PER_RULE,
 		       "one for each profile that has siblings");
 
-	if (rule->profile == HT_PROFILE_SESSION_ID)
+	if (own >= HT_ARRAY_SIZE(default_siblings))
 		return 0;
 	if (!rule->sibling) {
-		rule->sibling = default_sibling(y, rule, rule->profile);
-		rule->sibling_prefix = default_siblings[rule->profile].prefix;
+		rule->sibling = default_sibling(y, rule, own);
+		rule->sibling_prefix = default_siblings[own].prefix;
 	}
 	if (!rule->sibling)
 		return ht_yaml_nomem(y);
-	add_sibling(rule, rule->sibling, rule->sibling_prefix, rule->profile);
+	add_sibling(rule, rule->sibling, rule->sibling_prefix, own);
 	for (size_t i = 0; i < HT_ARRAY_SIZE(default_siblings); i++) {
 		char *text;
 
-		if (i == rule->profile || !accepts(rule, i))
+		if (i == own || !accepts(rule, i))
 			continue;
 		text = default_sibling(y, rule, i);
 		if (!text)
@@ -886,6 +920,8 @@ int ht_config_parse_rule(struct ht_yaml *y, const yaml_node_t *n, void *to)
 		r = check_proxysg(y, n, rule);
 	if (!r)
 		r = check_session_id(y, n, rule);
+	if (!r)
+		r = check_secure_cookie(y, n, rule);
 	if (!r)
 		r = add_siblings(y, rule);
 	if (!rule->copy_attributes)

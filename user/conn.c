@@ -185,6 +185,7 @@ static void conn_bury(struct ht_source *s)
 	ht_buf_give(bufs, &c->in);
 	ht_buf_give(bufs, &c->out);
 	ht_buf_give(bufs, &c->head);
+	ht_buf_give(bufs, &c->before);
 	ht_buf_give(bufs, &c->log);
 	conn_give_pipes(c);
 	ht_owed_free(&c->x.owed);
@@ -258,7 +259,7 @@ static struct ht_conn *conn_new(struct ht_workspace *ws, struct ht_view *origin,
 	c->phase = l->config->proxy_protocol ? HT_PHASE_PROXY
 		   : l->tls		     ? HT_PHASE_HANDSHAKE
 					     : HT_PHASE_HEAD;
-	if ((l->tls && ht_tls_open(&c->tls, l->tls, &c->source)) ||
+	if ((l->tls && ht_tls_open(&c->tls, l->tls, &c->source, &ws->bufs)) ||
 	    ht_loop_add(&ws->loop, &c->source)) {
 		ht_tls_close(&c->tls);
 		ht_view_unref(c->origin);
@@ -699,6 +700,7 @@ void ht_conn_finish(struct ht_conn *c)
 	conn_account(c);
 	ht_conn_leave_backend(c, c->pinned);
 	ht_buf_give(bufs, &c->head);
+	ht_buf_give(bufs, &c->before);
 	ht_buf_give(bufs, &c->out);
 	ht_buf_give(bufs, &c->log);
 	conn_give_pipes(c);

@@ -40,7 +40,8 @@ struct ht_view {
 };
 
 #define HT_EXTRAS_MAX HT_HTTP_FIELDS_MAX
-#define HT_ARENA 16384 /* bytes of Set-Cookie lines that we may add to one response */
+#define HT_ARENA                                                                                   \
+	65536 /* bytes of lines that we may add to one response, or put in a field's place */
 
 /* What a worker lends to its connections: pools, counters and room to work in. */
 struct ht_workspace {
@@ -66,6 +67,7 @@ struct ht_workspace {
 	struct ht_judgement judgement;
 	struct ht_http_extra extras[HT_EXTRAS_MAX];
 	uint16_t drops[HT_HTTP_FIELDS_MAX];
+	char before[HT_HEAD_MAX]; /* a request head that is being judged */
 	char arena[HT_ARENA];
 	char reply[HT_BUF_LARGE]; /* a response head as it leaves */
 };
@@ -147,6 +149,7 @@ struct ht_exchange {
 	bool chunked_once;  /* a size line has been sent */
 	bool fresh;	    /* a pooled connection died under us: no other pooled one */
 	bool judged;	    /* by us alone: what stands in conn.head is what may pass */
+	bool opens;	    /* it was judged here: what the gate could not open then it can't now */
 	bool canonical;	    /* rewritten after a refusal; there is no second time */
 	bool counted;	    /* its cookies are in the metrics */
 	bool timed_out;	    /* an upstream took too long to connect */
@@ -154,6 +157,8 @@ struct ht_exchange {
 	bool exempt;	    /* no cookie of it is judged */
 	bool scored;	 /* the guard knows of a forged cookie of it; more of them count as one */
 	uint32_t issues; /* rules that issue a session id to a request without one, as bits */
+	uint32_t issued; /* those whose id stands in the head now, and in `owed` */
+	uint64_t opened[2];   /* ht_policy_client.opened; 0,0 = not needed so far */
 	struct ht_owed *owed; /* what the answer is to carry; ht_owed_free() */
 
 	/* the answer */
@@ -241,11 +246,12 @@ struct ht_conn {
 	struct ht_identity *identity;
 	uint32_t guard_version; /* as of which the client is known not to be banned; 0 = ask */
 	struct ht_backend *backend;
-	struct ht_buf in;    /* from the client */
-	struct ht_buf out;   /* to the client; behind it what the backend sent, unprocessed */
-	struct ht_buf head;  /* the request head as it goes to the backend */
-	struct ht_pipe up;   /* of a body, to the backend */
-	struct ht_pipe down; /* to the client, when `out` has left */
+	struct ht_buf in;     /* from the client */
+	struct ht_buf out;    /* to the client; behind it what the backend sent, unprocessed */
+	struct ht_buf head;   /* the request head as it goes to the backend */
+	struct ht_buf before; /* as it was before plaintext stood in it, if any does */
+	struct ht_pipe up;    /* of a body, to the backend */
+	struct ht_pipe down;  /* to the client, when `out` has left */
 	struct ht_buf log;
 	struct ht_log_copy *copy; /* in `log` */
 	size_t scanned;
@@ -348,6 +354,12 @@ int ht_conn_identify(struct ht_conn *c);
 /* That client to the policy, now. */
 struct ht_policy_client ht_conn_policy_client(const struct ht_conn *c);
 
+/* Has the kernel the last word on this backend connection? */
+static inline bool ht_conn_is_gated(const struct ht_conn *c)
+{
+	return c->backend && c->backend->gate.slot;
+}
+
 /* ---- conn_request.c ---- */
 
 /* Frames the next request of c->in, reading more where needed. True if something happened. */
@@ -359,6 +371,25 @@ void ht_request_lost(struct ht_conn *c, int err);
 /* The snapshot to verify and sign with; good until the next call. */
 const struct ht_keyring *ht_workspace_ring(struct ht_workspace *ws);
 
+/* ---- conn_judge.c ---- */
+
+/*
+ * Cuts out of c->head what is invalid, tells the gate what is valid, opens what is sealed and the gate
+ * can't open. Counts and logs once a request. 0 or -STATUS.
+ */
+int ht_conn_judge(struct ht_conn *c);
+/* The head was refused: it gets the canonical form, once. 0 or -STATUS. */
+int ht_conn_canonicalize(struct ht_conn *c, int reason);
+/* The gate has let the head pass: counts what it found, and judges what it left open. */
+void ht_conn_count_answer(struct ht_conn *c, const struct ht_gate_answer *a);
+/* Sealed cookies of an exempt request are opened, once. */
+void ht_conn_open_exempt(struct ht_conn *c);
+/*
+ * Must we judge first? The gate lets unsigned cookies through before `enforce-after`, and does not know
+ * who was revoked.
+ */
+bool ht_conn_gate_is_lenient(const struct ht_conn *c);
+
 /* ---- conn_owe.c ---- */
 
 /* The tokens that the judgement has signed anew. */
@@ -367,6 +398,8 @@ void ht_owe_tokens(struct ht_conn *c);
 void ht_owe_expiry(struct ht_conn *c, size_t rule, struct ht_str cookie);
 /* Session ids for what x.issues says and the head has not; they are in it then. 0 or -STATUS. */
 int ht_owe_sessions(struct ht_conn *c);
+/* The head is as it was before: they are not in it, and nobody is to get them. */
+void ht_owe_no_sessions(struct ht_conn *c);
 void ht_owed_free(struct ht_owed **list);
 
 /* ---- conn_response.c ---- */

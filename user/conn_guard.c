@@ -76,6 +76,8 @@ void ht_conn_forged(struct ht_conn *c, size_t rule, uint64_t print)
 	c->x.scored = true;
 	ht_stats_inc(c->ws->stats->guard_forged, 1);
 	/* the answer that is on its way is his last one */
-	if (ht_guard_forged(g, &c->client.sa, print, c->ws->loop.now_ms) && !is_somebody_elses(c))
+	if (ht_guard_forged(g, &c->client.sa, ht_guard_rule_id(c->x.site, r), print,
+			    c->ws->loop.now_ms) &&
+	    !is_somebody_elses(c))
 		c->x.keep_alive = false;
 }

@@ -102,5 +102,8 @@ struct ht_policy_client ht_conn_policy_client(const struct ht_conn *c)
 		.plain = !c->x.https,
 		.revoked = c->ws->revoked,
 		.prints = ht_conn_prints(c),
+		.opened = {c->x.opened[0], c->x.opened[1]},
+		.opens = c->x.opens,
+		.exempt = c->x.exempt,
 	};
 }

@@ -43,7 +43,8 @@ void ht_owe_tokens(struct ht_conn *c)
 	const struct ht_judgement *j = &c->ws->judgement;
 
 	for (size_t i = 0; i < j->nreissues; i++)
-		owe(c, j->reissue[i].rule, true, j->reissue[i].name, j->reissue[i].line);
+		owe(c, j->reissue[i].rule, j->reissue[i].token, j->reissue[i].name,
+		    j->reissue[i].line);
 }
 
 void ht_owe_expiry(struct ht_conn *c, size_t rule, struct ht_str cookie)
@@ -77,7 +78,7 @@ static int owe_session(struct ht_conn *c, size_t rule)
 	const struct ht_keyring *ring = ht_workspace_ring(ws); /* before what was revoked */
 	const struct ht_policy_client client = ht_conn_policy_client(c);
 	const size_t cap = HT_MIN(c->view->gateway->config->limits.head, (size_t)c->head.cap);
-	const bool gated = c->backend && c->backend->gate.slot;
+	const bool gated = ht_conn_is_gated(c);
 	size_t len = ht_buf_len(&c->head);
 	uint8_t data[HT_SESSION_DATA];
 	struct ht_push push;
@@ -100,7 +101,25 @@ static int owe_session(struct ht_conn *c, size_t rule)
 	if (gated && ht_offload_push(offload, &push))
 		ht_log_limited(LOG_ERR, "msg=\"token not cached\"");
 	owe(c, rule, true, HT_STR(c->x.policy->rules[rule]->name), l);
+	c->x.issued |= 1u << rule;
 	return 0;
+}
+
+void ht_owe_no_sessions(struct ht_conn *c)
+{
+	struct ht_owed **at = &c->x.owed;
+
+	while (c->x.issued && *at) {
+		struct ht_owed *o = *at;
+
+		if (!(o->token && c->x.issued >> o->rule & 1)) {
+			at = &o->next;
+			continue;
+		}
+		*at = o->next;
+		free(o);
+	}
+	c->x.issued = 0;
 }
 
 int ht_owe_sessions(struct ht_conn *c)

@@ -73,6 +73,7 @@ static void request_note(struct ht_conn *c)
 	struct ht_exchange *x = &c->x;
 
 	ht_owed_free(&x->owed);
+	ht_buf_give(&c->ws->bufs, &c->before);
 	*x = (struct ht_exchange){
 		.started_us = c->ws->loop.now_us,
 		.bytes_in = r->head_len,
@@ -379,181 +380,6 @@ void ht_request_lost(struct ht_conn *c, int err)
 
 /* ---- the head ---- */
 
-static void request_push(struct ht_workspace *ws)
-{
-	for (size_t i = 0; i < ws->judgement.npushes; i++) {
-		int err = ht_offload_push(ws->gateway->offload, &ws->judgement.push[i]);
-
-		if (err)
-			ht_log_limited(LOG_ERR, "msg=\"token not cached\" error=\"%s\"",
-				       strerror(-err));
-	}
-}
-
-/*
- * Why was this user logged out? One line for each cookie that went, and not one left out: whoever
- * sends forged cookies in masses fills the log with his address. Never a value.
- */
-static void request_audit(struct ht_conn *c, enum ht_where where, size_t rule, struct ht_str cookie,
-			  enum ht_cookie_verdict verdict, enum ht_cookie_action action)
-{
-	const struct ht_rule_config *r = c->x.policy->rules[rule];
-	bool twin = action == HT_ACTION_PASS && verdict == HT_COOKIE_DUPLICATE;
-	char name[HT_NAME_MAX + 1];
-
-	if (action == HT_ACTION_PASS && !twin)
-		return;
-	ht_log(LOG_INFO,
-	       "msg=\"cookie %s\" request_id=%s site=%s cookie=%s reason=%s source=%s client=%s%s",
-	       action == HT_ACTION_GRACE   ? "let through unsigned"
-	       : r->mode == HT_MODE_REPORT ? "would be stripped"
-					   : "stripped",
-	       c->x.request_id, c->x.site->hosts[0], ht_log_word(cookie, name, sizeof(name)),
-	       ht_cookie_verdict_name(verdict), where == HT_WHERE_KERNEL ? "kernel" : "user",
-	       c->ip[0] ? c->ip : "unix", twin ? " session=kept" : "");
-}
-
-static void request_saw(struct ht_conn *c, enum ht_where where, size_t rule, struct ht_str cookie,
-			enum ht_cookie_verdict verdict, enum ht_cookie_action action)
-{
-	struct ht_exchange *x = &c->x;
-
-	request_audit(c, where, rule, cookie, verdict, action);
-	if (action == HT_ACTION_STRIP)
-		ht_owe_expiry(c, rule, cookie);
-	ht_stats_inc(c->ws->stats->verdicts[where][verdict][action], 1);
-	if (x->nseen < HT_ARRAY_SIZE(x->seen)) {
-		x->seen[x->nseen].rule = (uint8_t)rule;
-		x->seen[x->nseen++].verdict = (uint8_t)verdict;
-	}
-}
-
-static void request_count_judgement(struct ht_conn *c)
-{
-	const struct ht_judgement *j = &c->ws->judgement;
-
-	for (size_t i = 0; i < j->ncookies; i++) {
-		request_saw(c, HT_WHERE_USER, j->cookie[i].rule, j->cookie[i].name,
-			    j->cookie[i].verdict, j->cookie[i].action);
-		if (j->cookie[i].verdict == HT_COOKIE_FORGED)
-			ht_conn_forged(c, j->cookie[i].rule, j->cookie[i].print);
-	}
-	ht_owe_tokens(c);
-}
-
-static const struct ht_policy_site *request_policy(const struct ht_conn *c)
-{
-	static const struct ht_policy_site no_rules; /* for what is exempt */
-
-	return c->x.exempt ? &no_rules : c->x.policy;
-}
-
-/* Has the kernel the last word on this backend connection? */
-static bool request_is_gated(const struct ht_conn *c)
-{
-	return c->backend && c->backend->gate.slot;
-}
-
-static int request_judge_head(struct ht_conn *c, uint32_t only)
-{
-	struct ht_workspace *ws = c->ws;
-	const struct ht_gateway *g = ws->gateway;
-	const struct ht_keyring *ring = ht_workspace_ring(ws);
-	const struct ht_policy_client client = ht_conn_policy_client(c);
-	size_t len = ht_buf_len(&c->head);
-	const bool gated = request_is_gated(c);
-	int reason = ht_policy_judge(request_policy(c), ring,
-				     gated ? ht_offload_keys(g->offload) : NULL, &client, &ws->head,
-				     c->head.data, &len, only, &ws->judgement);
-
-	c->head.end = (uint32_t)len;
-	return reason;
-}
-
-/* The gate does not understand the head: it gets the canonical form, once. 0 or -STATUS. */
-static int request_canonicalize(struct ht_conn *c, int reason)
-{
-	size_t len = ht_buf_len(&c->head);
-
-	ht_stats_inc(c->ws->stats->refused[reason], 1);
-	if (c->x.policy->only_reports && !c->x.exempt) {
-		c->x.exempt = true; /* what can't be read can't be reported, and passes as it is */
-		return 0;
-	}
-	if (c->x.canonical) {
-		ht_log_limited(LOG_WARNING,
-			       "msg=\"request refused\" request_id=%s site=%s reason=%s client=%s",
-			       c->x.request_id, c->x.site->hosts[0],
-			       ht_reason_name((enum ht_reason)reason), c->ip[0] ? c->ip : "unix");
-		return reason == HT_REASON_COOKIES ? -431 : -400;
-	}
-	c->x.canonical = true;
-	ht_policy_canonicalize(c->head.data, &len);
-	c->head.end = (uint32_t)len;
-	return 0;
-}
-
-/* Our own verdict: cuts what is invalid, tells the gate what is valid. 0 or -STATUS. */
-static int request_judge(struct ht_conn *c)
-{
-	int reason, err;
-
-	while ((reason = request_judge_head(c, 0))) {
-		err = request_canonicalize(c, reason);
-		if (err)
-			return err;
-	}
-	if (!c->x.counted)
-		request_count_judgement(c);
-	c->x.counted = true;
-	c->x.judged = !request_is_gated(c); /* else what stands there is for the gate to finish */
-	request_push(c->ws);
-	return 0;
-}
-
-/* Their names are not worth looking for: nothing happens to them. */
-static void request_count_hits(struct ht_conn *c, const struct ht_gate_answer *a)
-{
-	for (uint32_t i = 0, bits = a->hit; bits; i++, bits >>= 1) {
-		if (bits & 1)
-			request_saw(c, HT_WHERE_KERNEL, a->rule[i % HT_MEMOS],
-				    (struct ht_str){"", 0}, HT_COOKIE_HIT, HT_ACTION_PASS);
-	}
-}
-
-/* What was cut or would be: the head as it was sent tells the names. */
-static void request_count_cut(struct ht_conn *c, uint32_t bits, enum ht_cookie_verdict verdict)
-{
-	const struct ht_policy_site *p = c->x.policy;
-	const struct ht_judgement *j = &c->ws->judgement;
-
-	if (!bits)
-		return;
-	ht_policy_name(p, &c->ws->head, c->head.data, ht_buf_len(&c->head), bits, ht_conn_prints(c),
-		       &c->ws->judgement);
-	for (size_t i = 0; i < j->ncookies; i++) {
-		size_t rule = j->cookie[i].rule;
-
-		request_saw(c, HT_WHERE_KERNEL, rule, j->cookie[i].name, verdict,
-			    p->rules[rule]->mode == HT_MODE_REPORT ? HT_ACTION_REPORT
-								   : HT_ACTION_STRIP);
-		if (verdict == HT_COOKIE_FORGED)
-			ht_conn_forged(c, rule, j->cookie[i].print);
-	}
-}
-
-/* The kernel has judged; what it left open for the record is judged now, after the fact. */
-static void request_count_answer(struct ht_conn *c, const struct ht_gate_answer *a)
-{
-	request_count_hits(c, a);
-	request_count_cut(c, a->forged, HT_COOKIE_FORGED);
-	request_count_cut(c, a->missing, HT_COOKIE_MISSING);
-	if (!a->unknown || request_judge_head(c, a->unknown))
-		return;
-	request_count_judgement(c);
-	request_push(c->ws);
-}
-
 static int request_send_once(struct ht_conn *c, struct ht_gate_answer *ret)
 {
 	const struct ht_exchange *x = &c->x;
@@ -567,6 +393,7 @@ static int request_send_once(struct ht_conn *c, struct ht_gate_answer *ret)
 		.client = (const void *)(uintptr_t)c->id,
 		/* without a body at hand there is nothing to wait for (Expect, slow clients) */
 		.more = !x->body_complete && ht_buf_len(&c->in) >= 32,
+		.opened = x->opened[0] | x->opened[1] ? x->opened : NULL,
 		.judged = x->judged,
 	};
 
@@ -576,27 +403,9 @@ static int request_send_once(struct ht_conn *c, struct ht_gate_answer *ret)
 static void request_head_sent(struct ht_conn *c, const struct ht_gate_answer *a)
 {
 	if (!c->x.counted)
-		request_count_answer(c, a);
+		ht_conn_count_answer(c, a);
 	c->x.counted = true;
 	c->x.upload = c->x.body == HT_BODY_NONE ? HT_UPLOAD_DONE : HT_UPLOAD_BODY;
-}
-
-/*
- * The gate lets unsigned cookies through before `enforce-after`, and it does not know who was
- * revoked.
- */
-static bool request_gate_is_lenient(const struct ht_conn *c)
-{
-	const struct ht_policy_site *p = request_policy(c);
-
-	ht_workspace_ring(c->ws);
-	if (c->x.judged || !c->ws->revoked || !c->ws->revoked->n)
-		return false;
-	for (size_t i = 0; i < p->nrules; i++) {
-		if (c->ws->loop.now_s < p->rules[i]->enforce_after_s)
-			return true;
-	}
-	return false;
 }
 
 static void request_send_head(struct ht_conn *c)
@@ -608,7 +417,8 @@ static void request_send_head(struct ht_conn *c)
 		ht_request_lost(c, -EPROTO); /* it speaks before it is spoken to, or has gone */
 		return;
 	}
-	err = request_gate_is_lenient(c) ? request_judge(c) : 0;
+	ht_conn_open_exempt(c);
+	err = ht_conn_gate_is_lenient(c) ? ht_conn_judge(c) : 0;
 	if (err) {
 		ht_conn_error(c, -err, "request refused");
 		return;
@@ -629,9 +439,9 @@ static void request_send_head(struct ht_conn *c)
 			return;
 		}
 		if (a.verdict == HT_VERDICT_REFUSED)
-			err = request_canonicalize(c, a.reason);
+			err = ht_conn_canonicalize(c, a.reason);
 		if (!err)
-			err = request_judge(c);
+			err = ht_conn_judge(c);
 		if (err) {
 			ht_conn_error(c, -err, "request refused");
 			return;

@@ -12,17 +12,20 @@
 #include <stdarg.h>
 
 #define HT_FRONT 4096 /* room in front: a rewritten head may be longer than the original */
-#define HT_GROWTH (HT_ARENA + 256) /* room behind, for what doesn't fit in front */
-#define HT_TAIL 16		   /* CRLF and the last chunk */
-#define HT_ARENA_LOW 2048	   /* no Set-Cookie line of ours is longer */
+#define HT_GROWTH (16384 + 256) /* room behind, for what doesn't fit in front */
+#define HT_TAIL 16		/* CRLF and the last chunk */
+/* No line of ours for a Set-Cookie field of n bytes is longer, sealed or a sibling's. */
+#define HT_LINE_MAX(n) (2048 + 2 * (size_t)(n))
 
 /* ---- signing ---- */
 
-static void signing_failed(struct ht_conn *c, const struct ht_set_cookie *cookie, const char *why)
+static void signing_failed(struct ht_conn *c, const struct ht_set_cookie *cookie, bool dropped,
+			   const char *why)
 {
 	char name[128];
 
-	ht_log_limited(LOG_WARNING, "msg=\"cookie %s\" cookie=\"%s\" host=\"%s\"", why,
+	ht_log_limited(LOG_WARNING, "msg=\"cookie %s: %s\" cookie=\"%s\" host=\"%s\"",
+		       dropped ? "dropped" : "not signed", why,
 		       ht_log_quote(cookie->name, name, sizeof(name)), c->x.site->hosts[0]);
 }
 
@@ -30,8 +33,10 @@ static void response_push(struct ht_workspace *ws, const struct ht_push *push)
 {
 	int err = ht_offload_push(ws->gateway->offload, push);
 
-	if (err)
-		ht_log_limited(LOG_ERR, "msg=\"token not cached\" error=\"%s\"", strerror(-err));
+	if (err &&
+	    !(push->sealed.p && err == -ENOSPC)) /* no room is to be had: the daemon opens it */
+		ht_log_limited(LOG_ERR, "msg=\"%s not cached\" error=\"%s\"",
+			       push->sealed.p ? "plaintext" : "token", strerror(-err));
 }
 
 /* Lines that are added to a response, and fields that are left out. */
@@ -39,6 +44,34 @@ struct additions {
 	size_t nextras, ndrops, used;
 	bool private;
 };
+
+static void sign_add(struct ht_workspace *ws, struct additions *a, size_t index, size_t len)
+{
+	char *line = ws->arena + a->used;
+
+	ws->extras[a->nextras++] = (struct ht_http_extra){.line = {line, len}, .after = index};
+	a->used += len;
+}
+
+static void sign_count(struct ht_conn *c, struct additions *a, size_t rule)
+{
+	ht_stats_inc(c->ws->stats->signed_cookies[c->x.policy->rules[rule]->profile], 1);
+	a->private = true;
+}
+
+/* What no browser takes does not come back either: the site looks broken, and this says why. */
+static void sign_too_long(struct ht_conn *c, const struct ht_set_cookie *cookie, bool dropped)
+{
+	char name[128];
+
+	ht_stats_inc(c->ws->stats->sign_too_long, 1);
+	ht_log_limited(LOG_WARNING,
+		       "msg=\"cookie %s: with its name, a sealed one would be longer than a "
+		       "browser takes\" cookie=\"%s\" host=\"%s\" plaintext=%zu limit=%d",
+		       dropped ? "dropped" : "let through unsealed",
+		       ht_log_quote(cookie->name, name, sizeof(name)), c->x.site->hosts[0],
+		       cookie->value.len, HT_COOKIE_MAX);
+}
 
 static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 {
@@ -49,45 +82,68 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 	struct ht_set_cookie cookie;
 	struct ht_push push;
 	char *line = ws->arena + a->used;
-	size_t len, rule;
+	enum ht_sign_result result;
+	size_t len, rule = 0;
+	bool dropped;
 
 	ht_set_cookie_parse(ws->response.fields[index].value, ws->loop.now_s, &cookie);
-	switch (ht_policy_sign(c->x.policy, ring, ht_offload_keys(g->offload), &client, &cookie,
-			       line, sizeof(ws->arena) - a->used, &len, &push, &rule)) {
+	result = ht_policy_sign(c->x.policy, ring, ht_offload_keys(g->offload), &client, &cookie,
+				line, sizeof(ws->arena) - a->used, &len, &push, &rule);
+	dropped = ht_policy_withholds(c->x.policy->rules[rule], result, ws->loop.now_s);
+	if (dropped)
+		ws->drops[a->ndrops++] = (uint16_t)index;
+	switch (result) {
 	case HT_SIGN_UNCOVERED:
 		return;
 	case HT_SIGN_SIGNED:
 		response_push(ws, &push);
-		ht_stats_inc(ws->stats->signed_cookies[c->x.policy->rules[rule]->profile], 1);
-		a->private = true;
-		break;
+		sign_count(c, a, rule);
+		sign_add(ws, a, index, len);
+		return;
+	case HT_SIGN_SEALED:
+		if (push.sealed.p && ht_conn_is_gated(c)) /* else nobody looks for it */
+			response_push(ws, &push);
+		sign_count(c, a, rule);
+		sign_add(ws, a, index, len);
+		return;
+	case HT_SIGN_TOO_LONG:
+		sign_too_long(c, &cookie, dropped);
+		return;
 	case HT_SIGN_DELETED:
-		break;
+		sign_add(ws, a, index, len);
+		return;
 	case HT_SIGN_SIBLING:
 		ht_stats_inc(ws->stats->sign_sibling, 1);
-		signing_failed(c, &cookie, "dropped: a backend may not set a token");
-		ws->drops[a->ndrops++] = (uint16_t)index;
+		signing_failed(c, &cookie, dropped, "a backend may not set a token");
 		return;
 	case HT_SIGN_ISSUER:
 		ht_stats_inc(ws->stats->sign_issuer, 1);
-		signing_failed(c, &cookie, "dropped: a session id is issued by the gateway alone");
-		ws->drops[a->ndrops++] = (uint16_t)index;
+		signing_failed(c, &cookie, dropped, "a session id is issued by the gateway alone");
 		return;
 	case HT_SIGN_REFUSED:
 		ht_stats_inc(ws->stats->sign_refused, 1);
-		signing_failed(c, &cookie, "not signed: its value can't be");
+		signing_failed(c, &cookie, dropped, "its value can't be");
 		return;
 	case HT_SIGN_REVOKED:
 		ht_stats_inc(ws->stats->sign_revoked, 1);
-		signing_failed(c, &cookie, "not signed: the session was revoked");
+		signing_failed(c, &cookie, dropped, "the session was revoked");
 		return;
 	case HT_SIGN_UNBOUND:
 		ht_stats_inc(ws->stats->sign_unbound, 1);
-		signing_failed(c, &cookie, "not signed: the client can't be bound");
+		signing_failed(c, &cookie, dropped, "the client can't be bound");
 		return;
 	}
-	ws->extras[a->nextras++] = (struct ht_http_extra){.line = {line, len}, .after = index};
-	a->used += len;
+}
+
+/* Has a line of ours taken the field's place? */
+static bool response_replaces(const struct ht_workspace *ws, const struct additions *a,
+			      size_t index)
+{
+	for (size_t i = 0; i < a->nextras; i++) {
+		if (ws->extras[i].after == index)
+			return true;
+	}
+	return false;
 }
 
 /* A further field, behind all of the response's. */
@@ -120,7 +176,7 @@ static bool response_sets(const struct ht_workspace *ws, const struct additions 
 			continue;
 		while (drop < a->ndrops && ws->drops[drop] < i)
 			drop++;
-		if (drop < a->ndrops && ws->drops[drop] == i)
+		if (drop < a->ndrops && ws->drops[drop] == i && !response_replaces(ws, a, i))
 			continue;
 		ht_set_cookie_parse(ws->response.fields[i].value, ws->loop.now_s, &set);
 		if (ht_str_eq(set.name, cookie))
@@ -185,7 +241,7 @@ static int response_sign(struct ht_conn *c, struct ht_http_reply *reply)
 	for (size_t i = 0; c->x.policy->nrules && i < ws->response.nfields; i++) {
 		if (ws->response.fields[i].id != HT_HTTP_SET_COOKIE)
 			continue;
-		if (sizeof(ws->arena) - a.used < HT_ARENA_LOW)
+		if (sizeof(ws->arena) - a.used < HT_LINE_MAX(ws->response.fields[i].value.len))
 			return -502;
 		sign_field(c, i, &a);
 	}
@@ -441,6 +497,7 @@ static int response_final(struct ht_conn *c)
 	x->status = ws->response.status;
 	x->answer = HT_ANSWER_BODY;
 	ht_buf_give(&ws->bufs, &c->head);
+	ht_buf_give(&ws->bufs, &c->before);
 	response_frame(c, &from, &to);
 	if (!response_put_head(c, (size_t)n, from, to))
 		return 0;

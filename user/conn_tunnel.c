@@ -13,6 +13,7 @@ void ht_tunnel_begin(struct ht_conn *c)
 	c->x.keep_alive = false;
 	c->x.piece.kind = HT_KIND_NONE;
 	ht_buf_give(&c->ws->bufs, &c->head);
+	ht_buf_give(&c->ws->bufs, &c->before);
 	ht_conn_enter(c, HT_PHASE_TUNNEL);
 }
 

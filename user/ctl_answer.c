@@ -54,6 +54,8 @@ static json_t *gate_tree(const struct ht_ctl_daemon *d, const uint64_t n[HT_COUN
 	json_object_set_new(gate, "heads", number(n[HT_COUNT_HEADS]));
 	json_object_set_new(gate, "hits", number(n[HT_COUNT_HIT]));
 	json_object_set_new(gate, "memo_hits", number(n[HT_COUNT_MEMO]));
+	json_object_set_new(gate, "opened", number(n[HT_COUNT_OPENED]));
+	json_object_set_new(gate, "torn", number(n[HT_COUNT_TORN]));
 	json_object_set_new(gate, "forged", number(n[HT_COUNT_FORGED]));
 	json_object_set_new(gate, "missing", number(n[HT_COUNT_MISSING]));
 	json_object_set_new(gate, "report", number(n[HT_COUNT_REPORT]));
@@ -115,6 +117,17 @@ static json_t *tokens_tree(const struct ht_ctl_daemon *d)
 			 (json_int_t)ht_offload_flushed(d->offload));
 }
 
+/* Plaintext of sealed cookies, where the kernel opens them. */
+static json_t *sealed_tree(const struct ht_ctl_daemon *d)
+{
+	struct ht_sealed_use sealed;
+
+	ht_offload_sealed(d->offload, &sealed);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "live", (json_int_t)sealed.live, "max",
+			 (json_int_t)sealed.max, "map_bytes", (json_int_t)sealed.bytes, "evicted",
+			 (json_int_t)sealed.evicted, "flushed", (json_int_t)sealed.flushed);
+}
+
 /* Covered cookies by verdict and action, those that occurred. */
 static json_t *verdicts_tree(const struct ht_stats *s)
 {
@@ -164,6 +177,7 @@ static json_t *counters_tree(const struct ht_stats *s)
 		{"sign_sibling", &s->sign_sibling},
 		{"sign_revoked", &s->sign_revoked},
 		{"sign_issuer", &s->sign_issuer},
+		{"sign_too_long", &s->sign_too_long},
 		{"backend_connects", &s->backend_connects},
 		{"backend_failures", &s->backend_failures},
 		{"backend_unanswered", &s->backend_unanswered},
@@ -283,6 +297,7 @@ static json_t *status_tree(const struct ht_ctl_daemon *d)
 			 side_tree(s, HT_SIDE_BACKEND), "tokens", tokens_tree(d), "verdicts",
 			 verdicts_tree(s), "refused", refused_tree(s), "counters",
 			 counters_tree(s));
+	json_object_set_new(tree, "sealed", sealed_tree(d));
 	json_object_set_new(tree, "revoked_sessions", number(revoked_sessions(d)));
 	json_object_set_new(tree, "keys", keys_tree(d));
 	json_object_set_new(tree, "upstreams", upstreams_tree(d));
@@ -383,12 +398,20 @@ static char *metrics_text(const struct ht_ctl_daemon *d, size_t *ret_len)
 		.nlisteners = HT_STATS_LISTENERS,
 		.guard_bans = ht_ctl_bans_now(d),
 	};
+	struct ht_sealed_use sealed;
 	uint64_t run_ns;
 
 	g.tokens_evicted = ht_offload_evicted(d->offload, g.tokens_live);
+	ht_offload_sealed(d->offload, &sealed);
+	g.sealed_live = sealed.live;
+	g.sealed_flushed = sealed.flushed;
+	g.sealed_evicted = sealed.evicted;
 	ht_offload_counters(d->offload, g.gate_counters);
-	if (d->guard)
+	if (d->guard) {
 		ht_guard_counters(d->guard, &g.guard);
+		g.guard_interfaces = ht_guard_interfaces(d->guard, &g.nguard_interfaces);
+		g.guard_held = ht_guard_held(d->guard);
+	}
 	g.bpf_stats = !ht_offload_run_stats(d->offload, &run_ns, &g.gate_runs);
 	if (g.bpf_stats)
 		g.gate_run_seconds = run_ns / 1e9;

@@ -28,9 +28,7 @@ static json_t *interfaces_tree(const struct ht_guard *g)
 
 uint64_t ht_ctl_bans_now(const struct ht_ctl_daemon *d)
 {
-	ssize_t n = d->guard ? ht_guard_walk(d->guard, SIZE_MAX, NULL, NULL) : 0;
-
-	return n > 0 ? (uint64_t)n : 0;
+	return d->guard ? ht_guard_running(d->guard) : 0;
 }
 
 json_t *ht_ctl_guard_tree(const struct ht_ctl_daemon *d, const struct ht_stats *s)
@@ -61,6 +59,7 @@ json_t *ht_ctl_guard_tree(const struct ht_ctl_daemon *d, const struct ht_stats *
 	json_object_set_new(tree, "forged", number(atomic_load(&s->guard_forged)));
 	json_object_set_new(tree, "spared", number(n.spared));
 	json_object_set_new(tree, "held", number(n.held));
+	json_object_set_new(tree, "held_rules", number(ht_guard_held(d->guard)));
 	json_object_set_new(tree, "forgotten", number(n.evicted));
 	return tree;
 }

@@ -87,9 +87,18 @@ static void say_renewal(struct work *w, const struct ht_rule_config *r, enum ht_
 		[HT_RENEWAL_PLACE] = "its own stands at another name",
 		[HT_RENEWAL_AGE] = "its own is past half its life",
 	};
+	static const char *const sealed[] = {
+		[HT_RENEWAL_UNSIGNED] = "it is not sealed yet",
+		[HT_RENEWAL_PROFILE] = "it has a token of another profile",
+		[HT_RENEWAL_KEY] = "it is sealed with an older secret",
+		[HT_RENEWAL_PLACE] = "",
+		[HT_RENEWAL_AGE] = "it is past half its life",
+	};
 
 	if (why && r->profile == HT_PROFILE_SESSION_ID)
 		say(w, "; the session goes on under a new id: this one is of an older secret");
+	else if (why && r->profile == HT_PROFILE_SECURE_COOKIE)
+		say(w, "; is sealed anew: %s", sealed[why]);
 	else if (why)
 		say(w, "; gets a new token: %s", words[why]);
 }
@@ -111,6 +120,13 @@ static void say_forged(struct work *w, size_t n)
 	}
 	if (r->profile == HT_PROFILE_SESSION_ID) {
 		say(w, "forged: it is no session id that key %s gives", r->key);
+		return;
+	}
+	if (r->profile == HT_PROFILE_SECURE_COOKIE && r->accept == 1u << r->profile) {
+		say(w, "forged: it does not open with key %s for this name", r->key);
+		say(w, r->nbinds ? " and client (" : "");
+		say_bindings(w, r);
+		say(w, r->nbinds ? ")" : "");
 		return;
 	}
 	say(w, "forged: its token is not what ");
@@ -135,6 +151,14 @@ static void say_proof(struct work *w, size_t n)
 		say(w, ", until ");
 		say_time(w, w->judgement.cookie[n].expires_s);
 	}
+	if (w->judgement.cookie[n].opened)
+		say(w, "; the backend gets the %zu bytes that are sealed in it",
+		    w->judgement.cookie[n].opened);
+}
+
+static const char *no_token(const struct ht_rule_config *r)
+{
+	return r->profile == HT_PROFILE_SECURE_COOKIE ? "is not sealed" : "is no session id";
 }
 
 static void say_missing(struct work *w, size_t n, bool empty)
@@ -142,12 +166,15 @@ static void say_missing(struct work *w, size_t n, bool empty)
 	const struct ht_rule_config *r = w->ask->site->rules[w->judgement.cookie[n].rule];
 
 	if (empty) {
-		say(w, "missing: an empty value %s",
-		    r->nsiblings ? "has no token" : "is no session id");
+		say(w, "missing: an empty value %s", r->nsiblings ? "has no token" : no_token(r));
 		return;
 	}
-	say(w,
-	    r->nsiblings ? "missing: no token, which would be " : "missing: it is no session id");
+	if (r->profile == HT_PROFILE_SECURE_COOKIE && r->nsiblings)
+		say(w, "missing: it is not sealed, nor is there a token, which would be ");
+	else if (r->nsiblings)
+		say(w, "missing: no token, which would be ");
+	else
+		say(w, "missing: it %s", no_token(r));
 	say_places(w, r, w->judgement.cookie[n].name);
 	if (w->judgement.cookie[n].action == HT_ACTION_GRACE) {
 		say(w, "; it is before enforce-after ");
@@ -168,7 +195,16 @@ static void say_verdict(struct work *w, size_t n, bool empty)
 		say_forged(w, n);
 		break;
 	case HT_COOKIE_EXPIRED:
-		say(w, "expired: its token was good until ");
+		if (!w->judgement.cookie[n].expires_s) {
+			say(w,
+			    "expired: its token is of a secret that key %s does not have (any "
+			    "more)",
+			    r->key);
+			break;
+		}
+		say(w, "expired: %s good until ",
+		    r->nsiblings || r->profile != HT_PROFILE_SECURE_COOKIE ? "its token was"
+									   : "it was");
 		say_time(w, w->judgement.cookie[n].expires_s);
 		break;
 	case HT_COOKIE_UNBOUND:

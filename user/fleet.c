@@ -2,13 +2,12 @@
 /*
  * Talking to memcached. Every exchange has a connection of its own, so that thousands of nodes hold
  * none, and its first server that answers is the store: the order is that of failing over, the items
- * are not spread. What the library allocates is wiped when it is freed. Decides nothing.
+ * are not spread. What the library allocates is memory for secrets. Decides nothing.
  */
 #include "fleet.h"
 
 #include <inttypes.h>
 #include <libmemcached/memcached.h>
-#include <malloc.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
 
@@ -22,45 +21,76 @@ struct session {
 	const struct ht_fleet_params *p;
 	struct ht_fleet_answer *answer;
 	memcached_st *mc;
+	uint8_t *room; /* ROOM bytes, the library's */
+	size_t room_used;
 	char holder[33]; /* our name as the lease's holder, random */
 };
 
-/* ---- memory that is wiped ---- */
+/* ---- the library's memory ---- */
 
-static void *wiped_malloc(const memcached_st *mc, const size_t size, void *context)
+/*
+ * All of it in locked memory that no core dump shows, as values pass through it: pieces one after the
+ * other, each behind its length. Only the last one is ever used again; one exchange needs few. It is
+ * zero where it is not in use.
+ */
+#define ROOM (128 * 1024)
+#define ROOM_ALIGN 16
+
+static size_t piece_size(size_t size)
 {
-	(void)mc;
-	(void)context;
-	return malloc(size);
+	return ROOM_ALIGN + (size + ROOM_ALIGN - 1) / ROOM_ALIGN * ROOM_ALIGN;
 }
 
-static void wiped_free(const memcached_st *mc, void *p, void *context)
+static size_t piece_len(const void *p)
 {
-	(void)mc;
-	(void)context;
-	if (p)
-		OPENSSL_cleanse(p, malloc_usable_size(p));
-	free(p);
+	return *(const size_t *)((const uint8_t *)p - ROOM_ALIGN);
 }
 
-static void *wiped_realloc(const memcached_st *mc, void *p, const size_t size, void *context)
+static void *room_malloc(const memcached_st *mc, const size_t size, void *context)
 {
-	size_t had = p ? malloc_usable_size(p) : 0;
-	void *more = malloc(size);
+	struct session *s = context;
+	uint8_t *piece = s->room + s->room_used;
 
-	if (!more)
+	(void)mc;
+	if (size > ROOM || piece_size(size) > ROOM - s->room_used)
 		return NULL;
-	if (p)
-		memcpy(more, p, HT_MIN(had, size));
-	wiped_free(mc, p, context);
+	s->room_used += piece_size(size);
+	*(size_t *)piece = size;
+	return piece + ROOM_ALIGN;
+}
+
+static void room_free(const memcached_st *mc, void *p, void *context)
+{
+	struct session *s = context;
+	uint8_t *piece;
+	size_t size;
+
+	(void)mc;
+	if ((uint8_t *)p < s->room || (uint8_t *)p >= s->room + ROOM) {
+		free(p); /* what it had before it knew of the room */
+		return;
+	}
+	piece = (uint8_t *)p - ROOM_ALIGN;
+	size = piece_size(piece_len(p));
+	OPENSSL_cleanse(piece, size);
+	if (piece + size == s->room + s->room_used)
+		s->room_used -= size;
+}
+
+static void *room_realloc(const memcached_st *mc, void *p, const size_t size, void *context)
+{
+	void *more = room_malloc(mc, size, context);
+
+	if (more && p) {
+		memcpy(more, p, HT_MIN(piece_len(p), size));
+		room_free(mc, p, context);
+	}
 	return more;
 }
 
-static void *wiped_calloc(const memcached_st *mc, size_t n, const size_t size, void *context)
+static void *room_calloc(const memcached_st *mc, size_t n, const size_t size, void *context)
 {
-	(void)mc;
-	(void)context;
-	return calloc(n, size);
+	return size && n > ROOM / size ? NULL : room_malloc(mc, n * size, context);
 }
 
 /* ---- a connection ---- */
@@ -90,17 +120,16 @@ static bool split_server(const char *text, char *host, size_t cap, in_port_t *re
 	return true;
 }
 
-static memcached_st *session_client(const struct ht_fleet_params *p, const char *server)
+static memcached_st *session_client(struct session *s, const char *server)
 {
 	memcached_st *mc = memcached_create(NULL);
-	const uint64_t ms = p->timeout_ms;
+	const uint64_t ms = s->p->timeout_ms;
 	in_port_t port;
 	char host[256];
 
 	if (!mc)
 		return NULL;
-	memcached_set_memory_allocators(mc, wiped_malloc, wiped_free, wiped_realloc, wiped_calloc,
-					NULL);
+	memcached_set_memory_allocators(mc, room_malloc, room_free, room_realloc, room_calloc, s);
 	memcached_behavior_set(mc, MEMCACHED_BEHAVIOR_SUPPORT_CAS, 1);
 	memcached_behavior_set(mc, MEMCACHED_BEHAVIOR_TCP_NODELAY, 1);
 	memcached_behavior_set(mc, MEMCACHED_BEHAVIOR_CONNECT_TIMEOUT, ms);
@@ -374,7 +403,6 @@ static int write_under_lease(struct session *s, const struct ht_fleet_request *q
 	err = read_view(s, v);
 	if (err)
 		return err;
-	ht_fleet_outlive(v, ring);
 	ht_fleet_take(v, ring);
 	plan = look(s, q, q->rotate && !strcmp(before, ring->secret[0].id), v, ring);
 	if (!plan)
@@ -401,22 +429,39 @@ static int exchange(struct session *s, const struct ht_fleet_request *q, struct 
 	return err;
 }
 
+static int ask_servers(struct session *s, const struct ht_fleet_request *q, struct ht_ring *ring)
+{
+	const struct ht_fleet_params *p = s->p;
+	int err = -EIO;
+
+	for (size_t i = 0; i < p->nservers && !s->answer->reached; i++) {
+		s->answer->server = p->servers[i];
+		s->mc = session_client(s, p->servers[i]);
+		if (!s->mc) {
+			snprintf(s->answer->why, sizeof(s->answer->why), "%s: out of memory",
+				 s->answer->server);
+			return -ENOMEM;
+		}
+		err = exchange(s, q, ring);
+		memcached_free(s->mc);
+		OPENSSL_cleanse(s->room, s->room_used);
+		s->room_used = 0;
+	}
+	return err;
+}
+
 int ht_fleet_sync(const struct ht_fleet_params *p, const struct ht_fleet_request *q,
 		  struct ht_ring *ring, struct ht_fleet_answer *ret)
 {
-	struct session s = {.p = p, .answer = ret};
-	int err = -EIO;
+	struct session s = {.p = p, .answer = ret, .room = ht_secret_memory(ROOM)};
+	int err;
 
 	memset(ret, 0, sizeof(*ret));
-	for (size_t i = 0; i < p->nservers && !ret->reached; i++) {
-		ret->server = p->servers[i];
-		s.mc = session_client(p, p->servers[i]);
-		if (!s.mc) {
-			snprintf(ret->why, sizeof(ret->why), "%s: out of memory", ret->server);
-			return -ENOMEM;
-		}
-		err = exchange(&s, q, ring);
-		memcached_free(s.mc);
+	if (!s.room) {
+		snprintf(ret->why, sizeof(ret->why), "out of memory");
+		return -ENOMEM;
 	}
+	err = ask_servers(&s, q, ring);
+	ht_secret_memory_free(s.room, ROOM);
 	return err;
 }

@@ -33,15 +33,9 @@ bool ht_fleet_parse_void(const char *text, size_t len, uint64_t *ret_before_s);
 
 /*
  * Adds what it says to the ring; while the store has not heard of the ring's last revocation, only what
- * the ring knows.
+ * the ring knows. Of a later one than the ring's it takes everything, and nothing else stays.
  */
 void ht_fleet_take(const struct ht_fleet_view *v, struct ht_ring *r);
-
-/*
- * Before that, by whoever has the lease and will write: what is in the store in spite of a revocation
- * that it has not heard of is revoked too, however late it was born.
- */
-void ht_fleet_outlive(const struct ht_fleet_view *v, struct ht_ring *r);
 
 /*
  * What is to be written, as bits 1 << enum ht_fleet_item, for the store to say what the ring does;

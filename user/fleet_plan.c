@@ -54,15 +54,16 @@ bool ht_fleet_parse_void(const char *text, size_t len, uint64_t *ret_before_s)
 	return parse_digits(text, len, ret_before_s);
 }
 
-/* Is there a revocation that the store does not know of, and something in place of what it ended? */
-static bool has_untold_void(const struct ht_fleet_view *v, const struct ht_ring *r)
+/* What the store knows to be void. */
+static uint64_t told_s(const struct ht_fleet_view *v)
 {
-	return r->n && r->void_before_s > (v->item[HT_FLEET_VOID].good ? v->void_before_s : 0);
+	return v->item[HT_FLEET_VOID].good ? v->void_before_s : 0;
 }
 
 /*
- * Whoever has not heard of a revocation may give what it ended a new birth: as long as the store does
- * not know of it, what we don't know may be that.
+ * Whoever has not heard of a revocation may give what it ended a new birth, and who revoked earlier has
+ * put something in its place himself: as long as the store does not know of it, what we don't know
+ * may be that.
  */
 static bool may_take(const struct ht_fleet_view *v, const struct ht_ring *r, enum ht_fleet_item i,
 		     bool untold)
@@ -72,30 +73,16 @@ static bool may_take(const struct ht_fleet_view *v, const struct ht_ring *r, enu
 
 void ht_fleet_take(const struct ht_fleet_view *v, struct ht_ring *r)
 {
-	const bool untold = has_untold_void(v, r);
+	const bool untold = r->n && r->void_before_s > told_s(v);
 
-	if (v->item[HT_FLEET_VOID].good)
-		ht_ring_void(r, v->void_before_s);
+	if (told_s(v) > r->void_before_s)
+		ht_ring_begin_anew(r, told_s(v));
 	if (may_take(v, r, HT_FLEET_PREVIOUS, untold))
 		ht_ring_add(r, &v->item[HT_FLEET_PREVIOUS].secret);
 	if (may_take(v, r, HT_FLEET_CURRENT, untold))
 		ht_ring_add(r, &v->item[HT_FLEET_CURRENT].secret);
 	if (may_take(v, r, HT_FLEET_NEXT, untold))
 		ht_ring_set_next(r, &v->item[HT_FLEET_NEXT].secret);
-}
-
-void ht_fleet_outlive(const struct ht_fleet_view *v, struct ht_ring *r)
-{
-	uint64_t newest_s = 0;
-
-	if (!has_untold_void(v, r))
-		return;
-	for (size_t i = HT_FLEET_NEXT; i <= HT_FLEET_PREVIOUS; i++) {
-		if (v->item[i].good && !ht_ring_knows(r, &v->item[i].secret))
-			newest_s = HT_MAX(newest_s, v->item[i].secret.born_s);
-	}
-	if (newest_s >= r->void_before_s)
-		ht_ring_outlive(r, newest_s);
 }
 
 static bool says(const struct ht_fleet_view *v, enum ht_fleet_item i, const char *id)
@@ -109,13 +96,16 @@ static bool can_be_told(const struct ht_ring_secret *s)
 	return s->len == HT_RING_FRESH_LEN && is_base64((const char *)s->bytes);
 }
 
-/* One before that is void must not stay; that it has merely ended is nobody's worry. */
+/*
+ * One before that is void must not stay, and until the store has heard of a revocation nothing tells
+ * whether it is: it may have been given a new birth. That it has merely ended is nobody's worry.
+ */
 static bool previous_differs(const struct ht_fleet_view *v, const struct ht_ring *r)
 {
 	if (r->n > 1 && can_be_told(&r->secret[1]))
 		return !says(v, HT_FLEET_PREVIOUS, r->secret[1].id);
 	return v->item[HT_FLEET_PREVIOUS].there &&
-	       (!v->item[HT_FLEET_PREVIOUS].good ||
+	       (!v->item[HT_FLEET_PREVIOUS].good || r->void_before_s > told_s(v) ||
 		v->item[HT_FLEET_PREVIOUS].secret.born_s < r->void_before_s);
 }
 
@@ -132,7 +122,7 @@ unsigned ht_fleet_plan(const struct ht_fleet_view *v, const struct ht_ring *r,
 {
 	unsigned plan = 0;
 
-	if (r->void_before_s > (v->item[HT_FLEET_VOID].good ? v->void_before_s : 0))
+	if (r->void_before_s > told_s(v))
 		plan |= 1U << HT_FLEET_VOID;
 	if ((rotate || ht_ring_due(r, t, now_s) || !can_be_told(&r->secret[0])) &&
 	    may_rotate(v, r, settled))

@@ -53,13 +53,13 @@ static bool is_replaced(const struct ht_key *old, const struct ht_key *new)
 	return was;
 }
 
-static bool any_replaced(const struct ht_keyring *old, const struct ht_keyring *new)
+static void note_replaced(struct ht_guard *guard, const struct ht_keyring *old,
+			  const struct ht_keyring *new)
 {
 	for (size_t i = 0; i < old->nkeys && i < new->nkeys; i++) {
 		if (new->keys[i].name && is_replaced(&old->keys[i], &new->keys[i]))
-			return true;
+			ht_guard_key_replaced(guard, new->keys[i].name);
 	}
-	return false;
 }
 
 void ht_common_set_revoked(struct ht_common *c, struct ht_keyring *ring, struct ht_revoked *revoked)
@@ -67,6 +67,9 @@ void ht_common_set_revoked(struct ht_common *c, struct ht_keyring *ring, struct 
 	struct ht_revoked *old_revoked;
 	struct ht_keyring *old;
 
+	/* before anybody judges by the new one */
+	if (c->guard && c->ring)
+		note_replaced(c->guard, c->ring, ring);
 	/*
 	 * The version goes up first: a worker whose cookies miss because of the new generations
 	 * sees it, and waits at the lock until all of them are published.
@@ -80,8 +83,6 @@ void ht_common_set_revoked(struct ht_common *c, struct ht_keyring *ring, struct 
 	if (c->offload)
 		ht_offload_generations(c->offload, ring);
 	pthread_mutex_unlock(&c->ring_lock);
-	if (c->guard && old && any_replaced(old, ring))
-		ht_guard_hold(c->guard);
 	ht_keyring_unref(old);
 	ht_revoked_unref(old_revoked);
 }

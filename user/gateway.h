@@ -100,7 +100,8 @@ void ht_gateway_unref(struct ht_gateway *g); /* any thread; NULL-safe */
 
 /*
  * Puts a new snapshot in the place of the old one and publishes its generations, as one step for
- * whoever holds the lock. Takes over the caller's reference. Any thread.
+ * whoever holds the lock; rules of a key that is replaced are held by the guard before that. Takes
+ * over the caller's reference. The main thread: only it replaces the ring.
  */
 void ht_common_set_ring(struct ht_common *c, struct ht_keyring *ring);
 /* The same with other revoked sessions: whoever has the new ring has these. Takes over both. */

@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "guard_ends.h"
+#include "guard_hold.h"
 #include "guard_table.h"
 #include "guard_xdp.h"
 #include "log.h"
@@ -24,8 +26,7 @@
 struct ht_guard {
 	_Atomic int mode; /* enum ht_guard_mode */
 	atomic_uint version;
-	_Atomic bool any; /* was there ever a ban? */
-	_Atomic uint64_t hold_until_ns;
+	_Atomic bool any;	   /* was there ever a ban? */
 	struct ht_sip_keys keys;   /* .key for tables, .tag for prints */
 	struct ht_guard_conf conf; /* the masks */
 	struct ht_guard_xdp *xdp;  /* NULL = no BPF, or off for good */
@@ -41,6 +42,9 @@ struct ht_guard {
 	uint64_t per_ms, ban_ms;
 	struct ht_guard_table *table; /* instead of the kernel's map */
 	uint64_t evicted;	      /* by score tables of before */
+	struct ht_guard_ends ends;    /* of bans */
+	struct ht_holds *holds;
+	uint64_t hold_s;
 	struct ht_guard_counters count;
 };
 
@@ -131,14 +135,33 @@ static uint64_t boot_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Is it, and not over? The table's callers hold the lock. */
-static bool running(const struct ht_guard *g, const struct ht_ban_key *key)
+static uint64_t unix_s(void)
+{
+	return (uint64_t)time(NULL);
+}
+
+/* The table's callers hold the lock. */
+static int get(const struct ht_guard *g, const struct ht_ban_key *key, struct ht_ban *ret)
+{
+	return g->xdp ? ht_guard_xdp_get(g->xdp, key, ret) : ht_guard_table_get(g->table, key, ret);
+}
+
+/* When the ban ends that is there now; 0 = there is none, or it is over. */
+static uint64_t end_of(const struct ht_guard *g, const struct ht_ban_key *key)
 {
 	struct ht_ban ban;
-	int err = g->xdp ? ht_guard_xdp_get(g->xdp, key, &ban)
-			 : ht_guard_table_get(g->table, key, &ban);
 
-	return !err && ban.until_ns > boot_ns();
+	return !get(g, key, &ban) && ban.until_ns > boot_ns() ? ban.until_ns : 0;
+}
+
+/*
+ * One that ended then is lifted, or another is in its place. What is over isn't looked for: it goes
+ * by itself, and the search is a long one, under the lock.
+ */
+static void count_out(struct ht_guard *g, uint64_t until_ns)
+{
+	if (until_ns)
+		ht_guard_ends_remove(&g->ends, until_ns);
 }
 
 static int put(struct ht_guard *g, const struct ht_ban_key *key, uint64_t for_ms, uint32_t forged)
@@ -150,6 +173,7 @@ static int put(struct ht_guard *g, const struct ht_ban_key *key, uint64_t for_ms
 		.forged = forged,
 		.by_hand = !forged,
 	};
+	const uint64_t until_ns = end_of(g, key);
 	int err = 0;
 
 	if (g->xdp)
@@ -162,6 +186,8 @@ static int put(struct ht_guard *g, const struct ht_ban_key *key, uint64_t for_ms
 	}
 	g->count.bans[atomic_load(&g->mode)]++;
 	g->count.by_hand += !forged;
+	count_out(g, until_ns);
+	ht_guard_ends_add(&g->ends, ban.until_ns);
 	atomic_store(&g->any, true);
 	atomic_fetch_add(&g->version, 1);
 	return 0;
@@ -183,7 +209,7 @@ enum ht_guard_mode ht_guard_ask(struct ht_guard *g, const struct sockaddr *clien
 		return HT_GUARD_OFF;
 	if (g->table)
 		pthread_mutex_lock(&g->score_lock);
-	banned = running(g, &key);
+	banned = end_of(g, &key);
 	if (g->table)
 		pthread_mutex_unlock(&g->score_lock);
 	return banned && !is_never_banned(g, client) ? mode : HT_GUARD_OFF;
@@ -198,7 +224,7 @@ static bool score(struct ht_guard *g, const struct ht_ban_key *key, uint64_t pri
 	struct ht_source_key source;
 	int err;
 
-	if (running(g, key))
+	if (end_of(g, key))
 		return false;
 	memcpy(source.addr, key->addr, sizeof(source.addr));
 	*ret_forged = ht_score_add(g->score, &source, print, now_ms);
@@ -211,8 +237,8 @@ static bool score(struct ht_guard *g, const struct ht_ban_key *key, uint64_t pri
 	return !err;
 }
 
-bool ht_guard_forged(struct ht_guard *g, const struct sockaddr *client, uint64_t print,
-		     uint64_t now_ms)
+bool ht_guard_forged(struct ht_guard *g, const struct sockaddr *client, uint64_t rule,
+		     uint64_t print, uint64_t now_ms)
 {
 	enum ht_guard_mode mode = (enum ht_guard_mode)atomic_load(&g->mode);
 	uint64_t per_ms, ban_ms;
@@ -224,8 +250,8 @@ bool ht_guard_forged(struct ht_guard *g, const struct sockaddr *client, uint64_t
 	if (!mode || !source_of(g, client, &key))
 		return false;
 	never = is_never_banned(g, client);
-	held = atomic_load(&g->hold_until_ns) > boot_ns();
 	pthread_mutex_lock(&g->score_lock);
+	held = ht_holds_has(g->holds, rule, unix_s());
 	g->count.spared += never;
 	g->count.held += held && !never;
 	banned = !never && !held && score(g, &key, print, now_ms, &forged);
@@ -246,13 +272,32 @@ const struct ht_sip_keys *ht_guard_keys(const struct ht_guard *g)
 	return &g->keys;
 }
 
-void ht_guard_hold(struct ht_guard *g)
+void ht_guard_key_replaced(struct ht_guard *g, const char *key)
 {
-	if (!atomic_load(&g->mode))
+	uint64_t hold_s;
+	int held;
+
+	if (!g->holds)
 		return;
-	atomic_store(&g->hold_until_ns, boot_ns() + HT_GUARD_HOLD_S * 1000000000ull);
-	ht_log(LOG_NOTICE, "msg=\"a key was replaced: forged cookies are not scored\" for_s=%d",
-	       HT_GUARD_HOLD_S);
+	pthread_mutex_lock(&g->score_lock);
+	hold_s = g->hold_s;
+	held = ht_holds_key(g->holds, key, hold_s ? unix_s() + hold_s : 0);
+	pthread_mutex_unlock(&g->score_lock);
+	if (held)
+		ht_log(LOG_NOTICE,
+		       "msg=\"a key was replaced: forged cookies of its rules are not scored\" "
+		       "key=%s rules=%d for_s=%llu",
+		       key, held, (unsigned long long)hold_s);
+}
+
+size_t ht_guard_held(struct ht_guard *g)
+{
+	size_t n;
+
+	pthread_mutex_lock(&g->score_lock);
+	n = g->holds ? ht_holds_count(g->holds, unix_s()) : 0;
+	pthread_mutex_unlock(&g->score_lock);
+	return n;
 }
 
 /* ---- by hand ---- */
@@ -286,14 +331,19 @@ int ht_guard_pardon(struct ht_guard *g, const struct sockaddr_storage *client)
 {
 	char text[HT_SOURCE_TEXT];
 	struct ht_ban_key key;
+	uint64_t until_ns = 0;
 	int err = -ENOENT;
 
 	if (!source_of(g, (const struct sockaddr *)client, &key))
 		return -EINVAL;
 	pthread_mutex_lock(&g->score_lock);
-	if (g->xdp || g->table)
+	if (g->xdp || g->table) {
+		until_ns = end_of(g, &key);
 		err = g->xdp ? ht_guard_xdp_delete(g->xdp, &key)
 			     : ht_guard_table_delete(g->table, &key);
+	}
+	if (!err)
+		count_out(g, until_ns);
 	pthread_mutex_unlock(&g->score_lock);
 	source_text(g, &key, text);
 	if (!err)
@@ -351,6 +401,16 @@ ssize_t ht_guard_walk(struct ht_guard *g, size_t limit,
 	else if (g->table)
 		walk_table(g, &w);
 	return err ? err : (ssize_t)w.n;
+}
+
+size_t ht_guard_running(struct ht_guard *g)
+{
+	size_t n;
+
+	pthread_mutex_lock(&g->score_lock);
+	n = ht_guard_ends_count(&g->ends, boot_ns());
+	pthread_mutex_unlock(&g->score_lock);
+	return n;
 }
 
 enum ht_guard_mode ht_guard_mode(const struct ht_guard *g)
@@ -475,6 +535,23 @@ static int apply_never(struct ht_guard *g, const struct ht_guard_settings *s)
 	return 0;
 }
 
+static int apply_rules(struct ht_guard *g, const struct ht_guard_settings *s)
+{
+	const uint64_t hold_s = s->config->hold_s;
+	int held;
+
+	pthread_mutex_lock(&g->score_lock);
+	g->hold_s = hold_s;
+	held = ht_holds_follow(g->holds, s->rules, s->nrules, hold_s ? unix_s() + hold_s : 0);
+	pthread_mutex_unlock(&g->score_lock);
+	if (held > 0)
+		ht_log(LOG_NOTICE,
+		       "msg=\"rules make other tokens than before: forged cookies of theirs are "
+		       "not scored\" rules=%d for_s=%llu",
+		       held, (unsigned long long)hold_s);
+	return HT_MIN(held, 0);
+}
+
 int ht_guard_apply(struct ht_guard *g, const struct ht_guard_settings *s)
 {
 	int err = 0;
@@ -484,6 +561,8 @@ int ht_guard_apply(struct ht_guard *g, const struct ht_guard_settings *s)
 	err = apply_never(g, s);
 	if (!err)
 		err = apply_score(g, s->config);
+	if (!err)
+		err = apply_rules(g, s);
 	if (!err && g->xdp) {
 		g->conf.mode = s->config->mode;
 		err = ht_guard_xdp_apply(g->xdp, g->never, g->nnever, s->doors, s->ndoors,
@@ -503,18 +582,35 @@ void ht_guard_attach(struct ht_guard *g)
 
 /* ---- opening ---- */
 
+/* What a daemon before us has banned. */
+static void count_in(void *arg, const struct ht_ban_key *key, const struct ht_ban *ban)
+{
+	struct ht_guard *g = arg;
+
+	(void)key;
+	if (ban->until_ns > boot_ns())
+		ht_guard_ends_add(&g->ends, ban->until_ns);
+}
+
 static int open_bans(struct ht_guard *g, const struct ht_guard_params *p)
 {
 	const struct ht_guard_config *c = p->config;
+	int err = ht_holds_open(p->hold, &g->holds);
 
+	if (err)
+		return err;
+	g->ends.max = c->max;
 	set_mask(g->conf.mask[0], 96, c->v4_bits);
 	set_mask(g->conf.mask[1], 0, c->v6_bits);
-	if (!ht_guard_xdp_open(p, &g->xdp, g->why, sizeof(g->why))) {
+	if (!ht_guard_xdp_open(p, &g->conf, &g->xdp, g->why, sizeof(g->why))) {
 		atomic_store(&g->any, ht_guard_xdp_reused(g->xdp));
+		if (ht_guard_xdp_reused(g->xdp))
+			ht_guard_xdp_each(g->xdp, count_in, g);
 		return 0;
 	}
-	ht_guard_xdp_clear(
-		p); /* what a daemon before us left would drop by bans that nobody can lift */
+	/* what a daemon before us left would drop by bans that nobody can lift */
+	ht_guard_xdp_clear(p);
+	g->ends.max = HT_MIN(c->max, TABLE_MAX);
 	return ht_guard_table_new(HT_MIN(c->max, TABLE_MAX), &g->keys, &g->table);
 }
 
@@ -547,6 +643,8 @@ void ht_guard_close(struct ht_guard *g)
 	ht_guard_xdp_close(g->xdp);
 	ht_guard_table_free(g->table);
 	ht_score_free(g->score);
+	ht_holds_close(g->holds);
+	ht_guard_ends_clear(&g->ends);
 	free(g->never);
 	pthread_rwlock_destroy(&g->settings_lock);
 	pthread_mutex_destroy(&g->score_lock);

@@ -18,8 +18,10 @@ struct ht_guard;
 
 struct ht_guard_params {
 	const struct ht_guard_config *config;
-	const char *pin;  /* directory on bpffs; NULL = nothing is pinned */
-	bool locked;	  /* the gate holds that directory's lock already */
+	const char *pin; /* directory on bpffs; NULL = nothing is pinned */
+	const char
+		*hold; /* file of the rules that are held; NULL = they are forgotten at the end */
+	bool locked;   /* the gate holds that directory's lock already */
 	unsigned wait_ms; /* as in ht_offload_params */
 };
 
@@ -33,6 +35,19 @@ int ht_guard_open(const struct ht_guard_params *p, struct ht_guard **ret);
 /* NULL-safe. What is pinned stays, in force by itself until each ban ends. */
 void ht_guard_close(struct ht_guard *g);
 
+/* A rule, as far as it matters here. */
+struct ht_guard_rule {
+	uint64_t id;	/* of its site and of what it covers */
+	uint64_t print; /* of what its tokens are made of, but for the key's secrets */
+	uint64_t key;	/* ht_guard_key_print() of its name */
+	uint64_t
+		timeless; /* not 0: a token of a secret that is gone can't be told from a forged one */
+};
+uint64_t ht_guard_key_print(const char *name);
+uint64_t ht_guard_rule_id(const struct ht_site_config *site, const struct ht_rule_config *r);
+void ht_guard_rule_of(const struct ht_site_config *site, const struct ht_rule_config *r,
+		      struct ht_guard_rule *ret);
+
 /* What can change while the daemon runs, as one: where it listens, and all that is not fixed. */
 struct ht_guard_settings {
 	const struct ht_guard_config *config;
@@ -40,13 +55,19 @@ struct ht_guard_settings {
 	size_t ntrusted;
 	const struct sockaddr_storage *doors; /* TCP listeners */
 	size_t ndoors;
+	const struct ht_guard_rule *rules;
+	size_t nrules;
 };
+/* Whose rules make other tokens than before is held, see ht_guard_key_replaced(). */
 int ht_guard_apply(struct ht_guard *g, const struct ht_guard_settings *s); /* -errno */
 
 /*
- * The program onto the interfaces, in the driver where it can, else in the stack (generic). A
- * foreign program is never replaced: that interface stays without. After ht_guard_apply(). Logs.
+ * The program onto the interfaces where it is not yet, in the driver where it can, else in the
+ * stack (generic). A foreign program is never replaced: that interface stays without, and so does
+ * one that is not there. After ht_guard_apply(), and then every HT_GUARD_LOOK_S seconds: interfaces
+ * come and go. Needs no privileges. Logs what has changed.
  */
+#define HT_GUARD_LOOK_S 2
 void ht_guard_attach(struct ht_guard *g);
 
 /* What differs and is fixed while the daemon runs: its name in the configuration, or NULL. */
@@ -61,19 +82,19 @@ uint32_t ht_guard_version(const struct ht_guard *g);
 enum ht_guard_mode ht_guard_ask(struct ht_guard *g, const struct sockaddr *client);
 
 /*
- * A forged cookie of this client; `print` is its hash by ht_guard_keys()->tag, `now_ms` any clock
- * that does not go back. True when it is to be treated as banned from now on. Logs a new ban.
+ * A forged cookie of this client, by the rule with this id; `print` is its hash by
+ * ht_guard_keys()->tag, `now_ms` any clock that does not go back. True when it is to be treated as banned from now on. Logs a new ban.
  */
-bool ht_guard_forged(struct ht_guard *g, const struct sockaddr *client, uint64_t print,
-		     uint64_t now_ms);
+bool ht_guard_forged(struct ht_guard *g, const struct sockaddr *client, uint64_t rule,
+		     uint64_t print, uint64_t now_ms);
 const struct ht_sip_keys *ht_guard_keys(const struct ht_guard *g);
 
 /*
- * A key is another one from now on: what it had signed looks forged, and everybody comes with it,
- * all of an office from one address. For an hour nobody is scored.
+ * The key is another one from now on: what it had signed looks forged, and everybody comes with it,
+ * all of an office from one address, after a long weekend. Its rules are held for config->hold_s:
+ * nobody is scored by them. Tokens that tell themselves that they are of no live secret need none.
  */
-#define HT_GUARD_HOLD_S 3600
-void ht_guard_hold(struct ht_guard *g);
+void ht_guard_key_replaced(struct ht_guard *g, const char *key);
 
 /* ---- the main thread ---- */
 
@@ -98,6 +119,9 @@ struct ht_guard_entry {
 ssize_t ht_guard_walk(struct ht_guard *g, size_t limit,
 		      void (*fn)(void *arg, const struct ht_guard_entry *e), void *arg);
 
+size_t ht_guard_running(struct ht_guard *g); /* how many there are; approximate as the map is */
+size_t ht_guard_held(struct ht_guard *g);    /* rules */
+
 struct ht_guard_interface {
 	char name[IF_NAMESIZE];
 	const char *state; /* "native", "generic", "offloaded", or "none" */
@@ -111,7 +135,7 @@ struct ht_guard_counters {
 	uint64_t by_hand;		  /* of them */
 	uint64_t failed;		  /* that could not be put into the kernel's map */
 	uint64_t spared;		  /* forged cookies of clients that are never banned */
-	uint64_t held;			  /* forged cookies soon after a key was replaced */
+	uint64_t held;			  /* forged cookies of rules that are held */
 	uint64_t evicted;		  /* sources that scoring forgot for want of room */
 };
 void ht_guard_counters(struct ht_guard *g, struct ht_guard_counters *ret);

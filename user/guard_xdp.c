@@ -22,8 +22,9 @@ static const char *const pins[] = {"bans",     "ban_doors", "ban_allow",
 #define LINK_PIN "ban_link_%zu"
 
 struct link {
-	int fd; /* -1 = not attached */
+	int fd; /* -1 = none */
 	int ifindex;
+	bool attached; /* by us; until then it is of the daemon before us */
 };
 
 struct ht_guard_xdp {
@@ -126,6 +127,19 @@ static int old_bans(const char *dir, struct bpf_map_info *info)
 	return -1;
 }
 
+/* Were sources cut off where they are now? Else its bans are of nobody, and nobody could lift them. */
+static bool same_masks(const char *dir, const struct ht_guard_conf *conf)
+{
+	_cleanup_close_ int fd = pinned(dir, "ban_conf");
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info), only = 0;
+	struct ht_guard_conf old;
+
+	return fd >= 0 && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	       info.value_size == sizeof(old) && !bpf_map_lookup_elem(fd, &only, &old) &&
+	       !memcmp(old.mask, conf->mask, sizeof(old.mask));
+}
+
 /* Links that are pinned, to the interfaces that are ours; the others are let go. */
 static void find_links(struct ht_guard_xdp *x)
 {
@@ -187,12 +201,19 @@ static int say(char *why, size_t len, int err, const char *what)
 	return err;
 }
 
-static int load(struct ht_guard_xdp *x, uint32_t max, char *why, size_t why_len)
+static int load(struct ht_guard_xdp *x, uint32_t max, const struct ht_guard_conf *conf, char *why,
+		size_t why_len)
 {
 	struct bpf_map_info old = {0};
 	_cleanup_close_ int bans = x->pin ? old_bans(x->pin, &old) : -1;
 	int new;
 
+	if (bans >= 0 && !same_masks(x->pin, conf)) {
+		ht_log(LOG_NOTICE, "msg=\"the bans until now are lifted: guard.ipv4-prefix or "
+				   "guard.ipv6-prefix is another one\"");
+		ht_closep(&bans);
+		bans = -1;
+	}
 	x->cpus = libbpf_num_possible_cpus();
 	if (x->cpus < 0)
 		return say(why, why_len, x->cpus, "possible CPUs");
@@ -229,8 +250,8 @@ static int own_pin(struct ht_guard_xdp *x, const struct ht_guard_params *p)
 	return 0;
 }
 
-int ht_guard_xdp_open(const struct ht_guard_params *p, struct ht_guard_xdp **ret, char *why,
-		      size_t why_len)
+int ht_guard_xdp_open(const struct ht_guard_params *p, const struct ht_guard_conf *conf,
+		      struct ht_guard_xdp **ret, char *why, size_t why_len)
 {
 	struct ht_guard_xdp *x = calloc(1, sizeof(*x));
 	const struct ht_guard_config *c = p->config;
@@ -244,11 +265,11 @@ int ht_guard_xdp_open(const struct ht_guard_params *p, struct ht_guard_xdp **ret
 
 		snprintf(i->name, sizeof(i->name), "%s", c->interfaces[x->n]);
 		i->state = "none";
-		x->link[x->n] = (struct link){-1, (int)if_nametoindex(i->name)};
+		x->link[x->n] = (struct link){.fd = -1, .ifindex = (int)if_nametoindex(i->name)};
 	}
 	err = own_pin(x, p) ? say(why, why_len, -ENOMEM, "guard") : 0;
 	if (!err)
-		err = load(x, c->max, why, why_len);
+		err = load(x, c->max, conf, why, why_len);
 	if (!err && x->pin) {
 		find_links(x);
 		if (pin_maps(x))
@@ -300,17 +321,35 @@ void ht_guard_xdp_clear(const struct ht_guard_params *p)
 /* ---- interfaces ---- */
 
 /* Who is there, for people. */
-static void explain_taken(const struct link *l, struct ht_guard_interface *i, int err)
+static void explain(const struct link *l, int err, char why[200])
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, q);
 
-	if (bpf_xdp_query(l->ifindex, 0, &q) || !q.prog_id)
-		snprintf(i->why, sizeof(i->why), "%s", strerror(-err));
+	if (!l->ifindex)
+		snprintf(why, 200, "there is no such interface; it is looked for every %d s",
+			 HT_GUARD_LOOK_S);
+	else if (bpf_xdp_query(l->ifindex, 0, &q) || !q.prog_id)
+		snprintf(why, 200, "%s", strerror(-err));
 	else
-		snprintf(i->why, sizeof(i->why),
+		snprintf(why, 200,
 			 "another XDP program is attached (id %u) and is left alone; detach it, or "
 			 "take the interface out",
 			 q.prog_id);
+}
+
+/* Once for each reason. */
+static void note_failure(struct ht_guard_interface *i, const struct link *l, int err)
+{
+	char why[sizeof(i->why)];
+
+	explain(l, err, why);
+	if (!strcmp(why, i->why))
+		return;
+	memcpy(i->why, why, sizeof(i->why));
+	ht_log(LOG_ERR,
+	       "msg=\"no guard on this interface\" interface=%s reason=\"%s\"; banned sources are "
+	       "refused at accept only",
+	       i->name, i->why);
 }
 
 static int attach_as(struct ht_guard_xdp *x, struct link *l, uint32_t flags)
@@ -360,25 +399,61 @@ static void attach_one(struct ht_guard_xdp *x, size_t n)
 	char name[32];
 	int err;
 
+	if (l->fd < 0)
+		l->ifindex = (int)if_nametoindex(i->name);
 	err = l->ifindex ? attach(x, l) : -ENODEV;
 	if (err) {
-		explain_taken(l, i, err);
-		ht_log(LOG_ERR, "msg=\"no guard on this interface\" interface=%s reason=\"%s\"",
-		       i->name, i->why);
+		note_failure(i, l, err);
 		return;
 	}
+	l->attached = true;
 	i->state = attached_state(l);
+	i->why[0] = 0;
+	/* as the user that we have become the directory may be closed to us */
 	err = x->pin ? pin(x->pin, link_name(n, name), l->fd) : 0;
 	if (err)
-		ht_log(LOG_WARNING, "msg=\"a guard's link is not pinned\" error=\"%s\"",
-		       strerror(-err));
+		ht_log(LOG_WARNING,
+		       "msg=\"a guard's link is not pinned: it ends with the daemon\" "
+		       "interface=%s error=\"%s\"",
+		       i->name, strerror(-err));
 	ht_log(LOG_INFO, "msg=\"guard\" interface=%s xdp=%s", i->name, i->state);
+}
+
+/* An interface that goes takes the link's place on it along; another of its name has none. */
+static bool is_attached(const struct ht_guard_xdp *x, size_t n)
+{
+	const struct link *l = &x->link[n];
+	struct bpf_link_info info = {0};
+	uint32_t len = sizeof(info);
+
+	return l->attached && !bpf_obj_get_info_by_fd(l->fd, &info, &len) &&
+	       info.xdp.ifindex == (uint32_t)l->ifindex &&
+	       if_nametoindex(x->interface[n].name) == (unsigned)l->ifindex;
+}
+
+static void let_go(struct ht_guard_xdp *x, size_t n)
+{
+	struct link *l = &x->link[n];
+	char name[32];
+
+	ht_log(LOG_WARNING, "msg=\"a guarded interface is gone\" interface=%s",
+	       x->interface[n].name);
+	if (x->pin)
+		unpin(x->pin, link_name(n, name));
+	ht_closep(&l->fd);
+	*l = (struct link){.fd = -1};
+	x->interface[n].state = "none";
 }
 
 void ht_guard_xdp_attach(struct ht_guard_xdp *x)
 {
-	for (size_t i = 0; i < x->n; i++)
+	for (size_t i = 0; i < x->n; i++) {
+		if (is_attached(x, i))
+			continue;
+		if (x->link[i].attached)
+			let_go(x, i);
 		attach_one(x, i);
+	}
 }
 
 const struct ht_guard_interface *ht_guard_xdp_interfaces(const struct ht_guard_xdp *x,

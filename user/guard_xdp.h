@@ -10,16 +10,19 @@
 
 struct ht_guard_xdp;
 
-/* -errno with why when there can be none. What can't be pinned is a log line, no error. */
-int ht_guard_xdp_open(const struct ht_guard_params *p, struct ht_guard_xdp **ret, char *why,
-		      size_t why_len);
+/*
+ * -errno with why when there can be none. What can't be pinned is a log line, no error. Bans of a
+ * daemon before us are taken over if its masks were those of `conf`.
+ */
+int ht_guard_xdp_open(const struct ht_guard_params *p, const struct ht_guard_conf *conf,
+		      struct ht_guard_xdp **ret, char *why, size_t why_len);
 void ht_guard_xdp_close(struct ht_guard_xdp *x);	  /* NULL-safe; what is pinned stays */
 void ht_guard_xdp_clear(const struct ht_guard_params *p); /* unpins, and so detaches */
 
 int ht_guard_xdp_apply(struct ht_guard_xdp *x, const struct ht_prefix *never, size_t nnever,
 		       const struct sockaddr_storage *doors, size_t ndoors,
 		       const struct ht_guard_conf *conf);
-void ht_guard_xdp_attach(struct ht_guard_xdp *x);
+void ht_guard_xdp_attach(struct ht_guard_xdp *x); /* and again: what has come, gone or failed */
 
 bool ht_guard_xdp_reused(const struct ht_guard_xdp *x);
 const struct ht_guard_interface *ht_guard_xdp_interfaces(const struct ht_guard_xdp *x,

@@ -15,13 +15,14 @@
 #include "policy.h"
 #include "token.h"
 
-#define NATIVE_LIFETIME_S 86400	  /* as `lifetime` is unless configured */
+#define NATIVE_LIFETIME_S 86400	  /* native, secure-cookie: as `lifetime` is unless configured */
 #define SESSION_LIFETIME_S 172800 /* likewise */
 
 struct offline {
 	const char *profile, *key_file, *name, *value, *token;
-	const char *time, *expires, *attributes;		    /* native */
+	const char *time, *expires, *attributes;		    /* native, secure-cookie */
 	const char *data, *lifetime;				    /* session-id */
+	const char *nonce_hex;					    /* secure-cookie */
 	const char *algorithm, *encoding, *name_in_mac, *separator; /* proxysg */
 	const char **input;					    /* what stands behind --bind */
 	size_t ninputs;
@@ -31,28 +32,33 @@ struct offline {
 	char text[HT_BINDING_MAX];
 	struct ht_binding binding;
 	struct ht_token_params params;
-	uint8_t session[HT_SESSION_DATA];
+	uint8_t session[HT_SESSION_DATA], nonce[HT_SEALED_NONCE];
 	uint64_t now_s;
 };
 
 void write_offline_usage(FILE *out)
 {
 	fputs("\nsign and verify take:\n"
-	      "  --profile P    native, f5-irule, proxysg or session-id\n"
+	      "  --profile P    native, f5-irule, proxysg, session-id or secure-cookie\n"
 	      "  --key-file F   the key is the file's bytes, less one trailing newline\n"
 	      "  --name N       the covered cookie (not part of f5-irule's token)\n"
-	      "  --value V      its value; sign makes that of a session-id\n"
+	      "  --value V      its value; sign makes that of a session-id, and seals that of a\n"
+	      "                 secure-cookie; verify takes a sealed one\n"
 	      "  --bind INPUT   what the token is bound to, e.g. 192.0.2.10; again for several, "
 	      "in\n"
-	      "                 the order of the configuration. native: KIND=VALUE, as in\n"
-	      "                 client-ip/24=192.0.2.10; x509-spki and tls-exporter in hex\n"
-	      "  --token T      verify: the token to check; a session-id is its own\n"
-	      "  --time T       native, session-id: when it is signed or verified, in seconds\n"
-	      "                 since 1970\n"
-	      "  --expires T    native, sign: its end; unless given that of --attributes, or a "
-	      "day\n"
-	      "                 later\n"
-	      "  --attributes A native, sign: the cookie's, e.g. \"; Path=/; Secure\"\n"
+	      "                 the order of the configuration. native, secure-cookie:\n"
+	      "                 KIND=VALUE, as in client-ip/24=192.0.2.10; x509-spki and\n"
+	      "                 tls-exporter in hex\n"
+	      "  --token T      verify: the token to check; a session-id and a secure-cookie are\n"
+	      "                 their own\n"
+	      "  --time T       native, session-id, secure-cookie: when it is signed or verified,\n"
+	      "                 in seconds since 1970\n"
+	      "  --expires T    native, secure-cookie, sign: its end; unless given that of\n"
+	      "                 --attributes, or a day later\n"
+	      "  --attributes A native, secure-cookie, sign: the cookie's, e.g. "
+	      "\"; Path=/; Secure\"\n"
+	      "  --nonce HEX    secure-cookie, sign: its 12 bytes, never twice; random unless "
+	      "given\n"
 	      "  --algorithm sha256|sha1, --encoding base64|base64url|hex,\n"
 	      "  --name-in-mac true|false, --separator S\n"
 	      "                 proxysg: as in the configuration\n"
@@ -74,6 +80,8 @@ enum option_id {
 
 #define ONLY(p) (1u << HT_PROFILE_##p)
 #define ANY (~0u)
+#define TIMED (ONLY(NATIVE) | ONLY(SECURE_COOKIE))
+#define ITSELF (ONLY(SESSION_ID) | ONLY(SECURE_COOKIE)) /* the value is the token */
 
 static const struct {
 	const char *name;
@@ -85,10 +93,11 @@ static const struct {
 	{"key-file", offsetof(struct offline, key_file), ANY, false, false},
 	{"name", offsetof(struct offline, name), ANY, false, false},
 	{"value", offsetof(struct offline, value), ANY, false, false},
-	{"token", offsetof(struct offline, token), ANY & ~ONLY(SESSION_ID), false, true},
-	{"time", offsetof(struct offline, time), ONLY(NATIVE) | ONLY(SESSION_ID), false, false},
-	{"expires", offsetof(struct offline, expires), ONLY(NATIVE), true, false},
-	{"attributes", offsetof(struct offline, attributes), ONLY(NATIVE), true, false},
+	{"token", offsetof(struct offline, token), ANY & ~ITSELF, false, true},
+	{"time", offsetof(struct offline, time), TIMED | ONLY(SESSION_ID), false, false},
+	{"expires", offsetof(struct offline, expires), TIMED, true, false},
+	{"attributes", offsetof(struct offline, attributes), TIMED, true, false},
+	{"nonce", offsetof(struct offline, nonce_hex), ONLY(SECURE_COOKIE), true, false},
 	{"algorithm", offsetof(struct offline, algorithm), ONLY(PROXYSG), false, false},
 	{"encoding", offsetof(struct offline, encoding), ONLY(PROXYSG), false, false},
 	{"name-in-mac", offsetof(struct offline, name_in_mac), ONLY(PROXYSG), false, false},
@@ -181,7 +190,7 @@ static int check_offline(struct offline *o, bool verifies)
 		return o->value ? usage("the value is what sign makes of a session-id") : 0;
 	if (!o->value)
 		return usage("--profile, --key-file and --value are needed");
-	if (*profile != HT_PROFILE_SESSION_ID && verifies && !o->token)
+	if (!(ITSELF >> *profile & 1) && verifies && !o->token)
 		return usage("--token is what verify needs");
 	return 0;
 }
@@ -269,7 +278,7 @@ static void read_attributes(struct offline *o)
 	p->expires_s = cookie.persistent ? cookie.expires_s : o->now_s + NATIVE_LIFETIME_S;
 }
 
-static int set_native(struct offline *o)
+static int set_times(struct offline *o)
 {
 	struct ht_token_params *p = &o->params;
 	int status;
@@ -284,6 +293,10 @@ static int set_native(struct offline *o)
 	if (!status && p->expires_s <= p->issued_s)
 		status =
 			usage("the end of a token must be after --time, which is now unless given");
+	if (!status && o->nonce_hex && !parse_hex(o->nonce_hex, o->nonce, sizeof(o->nonce)))
+		status = usage("--nonce is %d digits in hex", 2 * HT_SEALED_NONCE);
+	if (o->nonce_hex)
+		p->nonce = o->nonce;
 	return status;
 }
 
@@ -405,6 +418,7 @@ static int set_binding(struct offline *o)
 	if (o->binding.empty)
 		return usage("the bindings have a value that no connection has");
 	o->params.bind = o->binding.sha;
+	o->params.user = (struct ht_str){o->binding.text + o->binding.user_at, o->binding.user_len};
 	return 0;
 }
 
@@ -420,23 +434,33 @@ static const char *why_refused(const struct ht_token_params *p)
 		return "the value contains ':' and so does the input";
 	if (p->profile == HT_PROFILE_PROXYSG)
 		return "the separator, or a part of it, stands in the name or in the input";
+	if (p->profile == HT_PROFILE_SECURE_COOKIE)
+		return "it is no cookie's value, its user has more than 255 bytes, or its times "
+		       "or attributes have no room";
 	return "its times or attributes have no room in a token";
 }
 
 static int sign(const struct offline *o)
 {
-	char token[HT_TOKEN_TEXT_MAX];
+	const bool seals = o->params.profile == HT_PROFILE_SECURE_COOKIE;
+	char token[HT_COOKIE_MAX];
 	size_t len;
-	int r = ht_token_sign(&o->params, token, &len);
+	int r = seals ? ht_sealed_make(&o->params, token, &len)
+		      : ht_token_sign(&o->params, token, &len);
 
+	if (r == -E2BIG)
+		return fail(EXIT_NO,
+			    "refused: with its name the sealed value is longer than %d "
+			    "bytes, and no browser would take it",
+			    HT_COOKIE_MAX);
 	if (r == -EPERM)
 		return fail(EXIT_NO, "refused: %s", why_refused(&o->params));
 	if (r < 0)
 		return fail(EXIT_NO, "signing failed: %s", strerror(-r));
 	if (o->json)
-		return print_json(
-			json_pack("{s:s, s:s%}", "profile", o->profile, "token", token, len),
-			EXIT_YES);
+		return print_json(json_pack("{s:s, s:s%}", "profile", o->profile,
+					    seals ? "value" : "token", token, len),
+				  EXIT_YES);
 	printf("%.*s\n", (int)len, token);
 	return finish(EXIT_YES);
 }
@@ -450,6 +474,15 @@ static void add_info(json_t *j, const struct ht_token_info *info)
 	json_object_set_new(j, "attributes", json_string(info->attributes));
 }
 
+/* The daemon's own plaintext, for whoever has the key. It need not be UTF-8: then it stays out. */
+static void add_plaintext(json_t *j, const char *text, size_t len)
+{
+	json_t *plain = json_stringn(text, len);
+
+	if (plain)
+		json_object_set_new(j, "plaintext", plain);
+}
+
 static int verify(const struct offline *o)
 {
 	static const char *const names[] = {
@@ -458,9 +491,14 @@ static int verify(const struct offline *o)
 		[HT_TOKEN_REFUSED] = "refused",
 		[HT_TOKEN_EXPIRED] = "expired",
 	};
+	const bool sealed = o->params.profile == HT_PROFILE_SECURE_COOKIE;
+	struct ht_str token = HT_STR(o->token ? o->token : o->value);
+	char plain[HT_SEALED_DATA_MAX];
+	size_t len = 0;
 	struct ht_token_info info;
-	enum ht_token_verdict verdict =
-		ht_token_check(&o->params, HT_STR(o->token ? o->token : o->value), o->now_s, &info);
+	enum ht_token_verdict verdict = sealed ? ht_sealed_open(&o->params, token, o->now_s, plain,
+								&len, &info)
+					       : ht_token_check(&o->params, token, o->now_s, &info);
 	int status = verdict == HT_TOKEN_VALID ? EXIT_YES : EXIT_NO;
 	json_t *j;
 
@@ -471,6 +509,8 @@ static int verify(const struct offline *o)
 	j = json_pack("{s:s, s:s}", "profile", o->profile, "verdict", names[verdict]);
 	if (j && info.expires_s)
 		add_info(j, &info);
+	if (j && len)
+		add_plaintext(j, plain, len);
 	return print_json(j, status);
 }
 
@@ -509,11 +549,11 @@ int run_offline(const struct command *self, const char *socket_path, int argc, c
 		status = check_offline(&o, verifies);
 	if (!status && o.params.profile == HT_PROFILE_PROXYSG)
 		status = set_proxysg(&o);
-	if (!status && o.params.profile == HT_PROFILE_NATIVE)
-		status = set_native(&o);
+	if (!status && TIMED >> o.params.profile & 1)
+		status = set_times(&o);
 	if (!status && o.params.profile == HT_PROFILE_SESSION_ID)
 		status = set_session(&o);
 	else if (!status)
-		status = o.params.profile == HT_PROFILE_NATIVE ? set_binding(&o) : set_input(&o);
+		status = TIMED >> o.params.profile & 1 ? set_binding(&o) : set_input(&o);
 	return status ? status : run_with_key(&o, verifies);
 }

@@ -137,7 +137,7 @@ static void check_begin(struct check *c, uint64_t now)
 	}
 	err = check_socket(c, &addr);
 	if (!err && u->tls)
-		err = ht_tls_connect(&c->tls, c->site->tls, &c->source, u->host);
+		err = ht_tls_connect(&c->tls, c->site->tls, &c->source, NULL, u->host);
 	if (err)
 		check_bad(c, strerror(-err));
 	else

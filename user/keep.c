@@ -15,13 +15,14 @@
 #include <time.h>
 
 #define KEEP_MAGIC 0x6b63617464726168ULL /* "hardtack" */
-#define KEEP_FORMAT 1
+#define KEEP_FORMAT 2
 #define LOCK_LOOK_MS 5
 #define LOCK_SERVING_MS 1000 /* a signal to drain may be on its way */
 
 struct keep_key {
-	char name[256]; /* "" = no key has this place */
-	uint8_t print[HT_PRINT_LEN];
+	char name[256];		     /* "" = no key has this place */
+	uint8_t print[HT_PRINT_LEN]; /* of all its secrets */
+	uint8_t signs[HT_PRINT_LEN]; /* of the one that signs, alone */
 };
 
 /* The file: this, its keys, a SHA-256 of both. Read by the machine that wrote it. */
@@ -109,6 +110,7 @@ static int keep_recall(struct ht_keep *k, const struct keep_image *m)
 		memcpy(k->names[i], m->key[i].name, sizeof(k->names[i]) - 1);
 		k->past[i].name = k->names[i][0] ? k->names[i] : NULL;
 		memcpy(k->past[i].print, m->key[i].print, HT_PRINT_LEN);
+		memcpy(k->past[i].signs, m->key[i].signs, HT_PRINT_LEN);
 	}
 	return 0;
 }
@@ -208,6 +210,8 @@ static int image_make(struct keep_image *m, const struct ht_keyring *ring)
 		const struct ht_key *key = &ring->keys[i];
 		int err = ht_keyring_print(key, m->head.salt, m->key[i].print);
 
+		if (!err)
+			err = ht_keyring_print_one(key, 0, m->head.salt, m->key[i].signs);
 		if (err)
 			return err;
 		/* what doesn't fit is another key the next time: its tokens are verified anew */

@@ -571,6 +571,15 @@ int ht_keyring_print(const struct ht_key *key, const uint8_t salt[HT_PRINT_LEN],
 	return 0;
 }
 
+int ht_keyring_print_one(const struct ht_key *key, size_t n, const uint8_t salt[HT_PRINT_LEN],
+			 uint8_t ret[HT_PRINT_LEN])
+{
+	const struct ht_key one = {.nsecrets = n < key->nsecrets,
+				   .secrets = n < key->nsecrets ? &key->secrets[n] : NULL};
+
+	return ht_keyring_print(&one, salt, ret);
+}
+
 static bool same_past(const struct ht_key *key, const struct ht_key_past *past,
 		      const uint8_t salt[HT_PRINT_LEN])
 {

@@ -117,13 +117,17 @@ void ht_keyring_follow(struct ht_keyring *ring, const struct ht_keyring *before)
 struct ht_key_past {
 	const char *name; /* NULL = no key had this place */
 	uint32_t gen;
-	uint8_t print[HT_PRINT_LEN];
+	uint8_t print[HT_PRINT_LEN]; /* of all its secrets */
+	uint8_t signs[HT_PRINT_LEN]; /* of the one that signed, alone; zeros = not known */
 };
 void ht_keyring_recall(struct ht_keyring *ring, const struct ht_key_past *past, size_t npast,
 		       uint32_t global_gen, const uint8_t salt[HT_PRINT_LEN]);
 /* -EIO. Places without a key get zeros. */
 int ht_keyring_print(const struct ht_key *key, const uint8_t salt[HT_PRINT_LEN],
 		     uint8_t ret[HT_PRINT_LEN]);
+/* The same of its n-th secret alone; zeros where there is none. */
+int ht_keyring_print_one(const struct ht_key *key, size_t n, const uint8_t salt[HT_PRINT_LEN],
+			 uint8_t ret[HT_PRINT_LEN]);
 
 /* Thread-safe reference counts; unref is NULL-safe and wipes with the last one. */
 struct ht_keyring *ht_keyring_ref(struct ht_keyring *k);

@@ -176,6 +176,20 @@ static void set_limits(const struct ht_config *c)
 	       (unsigned long long)want, (unsigned long long)files.rlim_max);
 }
 
+uint32_t ht_daemon_sealed_max(const struct ht_config *c)
+{
+	for (size_t s = 0; s < c->nsites; s++) {
+		const struct ht_site_config *site = &c->sites[s];
+
+		for (size_t i = 0; i < site->nrules; i++) {
+			if (site->rules[i].mode != HT_MODE_OFF &&
+			    site->rules[i].accept >> HT_PROFILE_SECURE_COOKIE & 1)
+				return c->tokens.sealed_max;
+		}
+	}
+	return 0;
+}
+
 static int open_gate(struct ht_daemon *d)
 {
 	const struct ht_config *c = d->config;
@@ -184,6 +198,7 @@ static int open_gate(struct ht_daemon *d)
 		.pin = c->bpf_pin,
 		.cgroup = c->bpf_cgroup,
 		.max_tokens = c->tokens.max,
+		.max_sealed = ht_daemon_sealed_max(c),
 		.max_slots = (uint32_t)HT_MIN(c->limits.connections + 64, (size_t)65536),
 		/* a reload's new rules stand beside the old ones for a while */
 		.max_sites = 2 * (uint32_t)c->nsites + HT_GATEWAY_SITES_SPARE,
@@ -194,6 +209,7 @@ static int open_gate(struct ht_daemon *d)
 	};
 	const struct ht_offload_params off = {.gate = HT_OFF};
 	struct ht_common *g = &d->common;
+	struct ht_sealed_use sealed;
 	char why[64];
 	unsigned cpus;
 	size_t bytes;
@@ -209,11 +225,12 @@ static int open_gate(struct ht_daemon *d)
 		return 0;
 	}
 	bytes = ht_offload_token_bytes(g->offload, &cpus);
+	ht_offload_sealed(g->offload, &sealed);
 	ht_log(LOG_INFO,
 	       "msg=\"gate\" state=on pin=%s tokens=%u token_map_bytes=%zu possible_cpus=%u "
-	       "reused=%s",
-	       c->bpf_pin ? c->bpf_pin : "none", c->tokens.max, bytes, cpus,
-	       ht_offload_reused(g->offload) ? "yes" : "no");
+	       "sealed=%u sealed_map_bytes=%zu reused=%s",
+	       c->bpf_pin ? c->bpf_pin : "none", c->tokens.max, bytes, cpus, sealed.max,
+	       sealed.bytes, ht_offload_reused(g->offload) ? "yes" : "no");
 	return 0;
 }
 
@@ -553,6 +570,7 @@ static void serve(struct ht_daemon *d)
 		{.fd = ht_ctl_fd(d->ctl), .events = POLLIN},
 		{.fd = d->keys_fd, .events = POLLIN},
 		{.fd = ht_ring_set_fd(d->common.rings), .events = POLLIN},
+		{.fd = d->guard_fd, .events = POLLIN},
 	};
 	uint64_t times;
 
@@ -570,6 +588,8 @@ static void serve(struct ht_daemon *d)
 			ht_daemon_keys_timer(d);
 		if (fds[4].revents)
 			ht_daemon_keys_told(d);
+		if (fds[5].revents)
+			ht_daemon_guard_timer(d);
 	}
 }
 
@@ -607,6 +627,8 @@ static void tear_down(struct ht_daemon *d)
 		close(d->flush_fd);
 	if (d->keys_fd >= 0)
 		close(d->keys_fd);
+	if (d->guard_fd >= 0)
+		close(d->guard_fd);
 }
 
 static int run(struct ht_daemon *d)
@@ -630,7 +652,8 @@ int main(int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
-	static struct ht_daemon daemon = {.signal_fd = -1, .flush_fd = -1, .keys_fd = -1};
+	static struct ht_daemon daemon = {
+		.signal_fd = -1, .flush_fd = -1, .keys_fd = -1, .guard_fd = -1};
 	bool check = false;
 	int opt, code;
 

@@ -25,7 +25,7 @@ struct ht_daemon {
 	struct ht_worker **workers;
 	struct ht_stats **stats; /* one per worker */
 	char gate_why[512], ktls_why[256];
-	int signal_fd, flush_fd, keys_fd;
+	int signal_fd, flush_fd, keys_fd, guard_fd;
 	uint64_t drain_until_ms; /* 0 = serving */
 	struct {
 		uint64_t rotations, revocations, failures;
@@ -70,10 +70,14 @@ size_t ht_daemon_keys(void *arg, struct ht_stats_key *ret);
 
 /* Opens and attaches the guard; needs the listeners' ports and privileges. -errno. */
 int ht_daemon_open_guard(struct ht_daemon *d);
+/* When guard_fd is readable. */
+void ht_daemon_guard_timer(struct ht_daemon *d);
 /* Another generation's listeners and settings. Logs. */
 void ht_daemon_apply_guard(struct ht_daemon *d, const struct ht_gateway *g);
 
 /* The timer of tokens.flush-every. */
+uint32_t
+ht_daemon_sealed_max(const struct ht_config *c); /* 0 unless some rule takes sealed cookies */
 void ht_daemon_flush_every(const struct ht_daemon *d, uint64_t every_s);
 
 /* Tells the service manager (sd_notify(3)). */

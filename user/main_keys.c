@@ -26,17 +26,12 @@ static bool has_secret(const struct ht_key *key, const char *id)
 	return false;
 }
 
-static const char *source_of(const struct ht_daemon *d, const char *name)
+/* Of the key in that place. */
+static const char *source_of(const struct ht_daemon *d, size_t i)
 {
-	const struct ht_config *c = d->gateway->config;
+	const struct ht_key_config *k = &d->gateway->config->keys[i];
 
-	for (size_t i = 0; i < c->nkeys; i++) {
-		if (c->keys[i].name && !strcmp(c->keys[i].name, name))
-			return c->keys[i].file	     ? "file"
-			       : c->keys[i].nservers ? "memcached"
-						     : "directory";
-	}
-	return "none";
+	return k->file ? "file" : k->nservers ? "memcached" : "directory";
 }
 
 static void note_key(struct ht_daemon *d, size_t i, const struct ht_key *was,
@@ -57,8 +52,7 @@ static void note_key(struct ht_daemon *d, size_t i, const struct ht_key *was,
 	d->key_counts[i].rotations++;
 	ht_log(LOG_NOTICE,
 	       "msg=\"key rotated\" key=%s source=%s secret=%s before=%s live=%zu reason=\"%s\"",
-	       is->name, source_of(d, is->name), is->secrets[0].id, was->secrets[0].id,
-	       is->nsecrets, why);
+	       is->name, source_of(d, i), is->secrets[0].id, was->secrets[0].id, is->nsecrets, why);
 }
 
 void ht_daemon_note_ring(struct ht_daemon *d, const struct ht_keyring *was,
@@ -246,7 +240,7 @@ size_t ht_daemon_keys(void *arg, struct ht_stats_key *ret)
 		ht_ring_set_counts(d->common.rings, ring->keys[i].name, &c);
 		ret[n] = (struct ht_stats_key){
 			.key = &ring->keys[i],
-			.source = source_of(d, ring->keys[i].name),
+			.source = source_of(d, i),
 			.rotations = d->key_counts[i].rotations,
 			.revocations = d->key_counts[i].revocations,
 			.failures = d->key_counts[i].failures + c.failures,
@@ -257,7 +251,7 @@ size_t ht_daemon_keys(void *arg, struct ht_stats_key *ret)
 			.last_poll_s = c.last_poll_s,
 			.void_before_s = c.void_before_s,
 		};
-		ret[n].store = !strcmp(ret[n].source, "memcached");
+		ret[n].store = d->gateway->config->keys[i].nservers;
 		n++;
 	}
 	return n;

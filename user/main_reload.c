@@ -40,6 +40,8 @@ static void name_unchanged(const struct ht_daemon *d, const struct ht_config *c,
 	name_it(list, len, text_differs(was->bpf_pin, c->bpf_pin), "bpf.pin");
 	name_it(list, len, text_differs(was->bpf_cgroup, c->bpf_cgroup), "bpf.cgroup");
 	name_it(list, len, was->tokens.max != c->tokens.max, "tokens.max");
+	name_it(list, len, ht_daemon_sealed_max(was) != ht_daemon_sealed_max(c),
+		"tokens.sealed-max");
 	name_it(list, len, was->workers != c->workers, "workers");
 	name_it(list, len, text_differs(was->control, c->control), "control");
 	name_it(list, len,
@@ -184,6 +186,8 @@ static void commit(struct ht_daemon *d, struct ht_gateway *new, struct ht_keyrin
 
 	d->gateway = new;
 	ht_daemon_note_ring(d, d->common.ring, ring, "a reload");
+	/* whose tokens will be others is held before anybody judges by the new rules */
+	ht_daemon_apply_guard(d, new);
 	ht_common_set_ring(&d->common, ring);
 	ht_ring_set_commit(d->common.rings);
 	ht_daemon_keep_ring(d);
@@ -197,7 +201,6 @@ static void commit(struct ht_daemon *d, struct ht_gateway *new, struct ht_keyrin
 		ht_log(LOG_CRIT, "msg=\"a worker does not answer\"");
 	ht_health_stop(old->health);
 	sockets_move(old, new);
-	ht_daemon_apply_guard(d, new);
 	ht_daemon_flush_every(d, new->config->tokens.flush_every_s);
 	ht_daemon_show(d);
 	err = ht_daemon_keys_start(d); /* the first one of memcached may be among them */

@@ -58,7 +58,8 @@ static void look_at_site(const struct ht_policy_site *p, struct ht_str name, str
 		s->whole = true;
 	if (p->rules[i]->accept >> HT_PROFILE_SESSION_ID & 1)
 		s->lifetime_s = HT_MAX(s->lifetime_s, p->rules[i]->session_s);
-	if (p->rules[i]->accept >> HT_PROFILE_NATIVE & 1)
+	if (p->rules[i]->accept >> HT_PROFILE_NATIVE & 1 ||
+	    p->rules[i]->accept >> HT_PROFILE_SECURE_COOKIE & 1)
 		s->lifetime_s = HT_MAX(s->lifetime_s, p->rules[i]->lifetime_s);
 }
 

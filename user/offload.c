@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Loads and attaches the kernel gate and is the only way bytes take towards a backend. Knows maps,
- * slots and sockets; knows nothing of HTTP, TLS or cookies.
+ * slots and sockets; knows nothing of HTTP, TLS or cookies. What stands in the maps of tokens and
+ * plaintext is offload_cache.c's.
  */
 #include "offload.h"
 
@@ -11,45 +12,21 @@
 #include <mntent.h>
 #include <openssl/crypto.h>
 #include <openssl/rand.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "gate.skel.h"
 #include "keep.h"
+#include "offload_parts.h"
 #include "offload_pin.h"
 
 #define HT_READ(x) (*(const volatile __typeof__(x) *)&(x))
 #define HT_WRITE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
 
-#define HT_BATCH 1024 /* entries per call when the token map is walked */
-
 /* What is pinned, by name; the kernel objects of interface.md. The first ones may outlive us. */
-static const char *const ht_pins[] = {"tokens",	  "gens",    "abi",   "slots",	   "policy",
-				      "counters", "verdict", "admit", "admit_link"};
+static const char *const ht_pins[] = {"tokens", "gens",	    "abi",     "slots", "policy",
+				      "sealed", "counters", "verdict", "admit", "admit_link"};
 #define HT_PINS_KEPT 3
-
-struct ht_offload {
-	bool on;
-	struct ht_sip_keys keys;
-	struct gate *skel;
-	struct bpf_link *link;
-	int cpus;
-	uint32_t max_slots;
-	struct ht_slot *slots; /* shared with the kernel */
-	uint32_t no_rules;     /* the last policy, empty for good */
-	pthread_mutex_t lock;  /* of the free list */
-	uint32_t *free;
-	uint32_t nfree;
-	_Atomic uint64_t nonce;
-	_Atomic uint64_t inserted, flushed; /* entries of the token map */
-	char *pin;
-	int pin_fd; /* the pinned directory, locked */
-	bool keep, reused;
-	uint64_t id; /* of the tokens */
-	uint32_t max_sites;
-};
 
 #ifdef HT_WEAK /* the test suite's weakened build, see tests/bpf/weak.h */
 #include "../tests/bpf/weak.h"
@@ -109,15 +86,11 @@ static void ht_unpin(int dir_fd, size_t first)
 static int ht_pin_all(struct ht_offload *o)
 {
 	const struct gate *s = o->skel;
-	const int fds[] = {bpf_map__fd(s->maps.tokens),
-			   bpf_map__fd(s->maps.gens),
-			   bpf_map__fd(s->maps.abi),
-			   bpf_map__fd(s->maps.slots),
-			   bpf_map__fd(s->maps.policy),
-			   bpf_map__fd(s->maps.counters),
-			   bpf_program__fd(s->progs.verdict),
-			   bpf_program__fd(s->progs.admit),
-			   bpf_link__fd(o->link)};
+	const int fds[] = {bpf_map__fd(s->maps.tokens),	    bpf_map__fd(s->maps.gens),
+			   bpf_map__fd(s->maps.abi),	    bpf_map__fd(s->maps.slots),
+			   bpf_map__fd(s->maps.policy),	    bpf_map__fd(s->maps.sealed),
+			   bpf_map__fd(s->maps.counters),   bpf_program__fd(s->progs.verdict),
+			   bpf_program__fd(s->progs.admit), bpf_link__fd(o->link)};
 	char path[512];
 
 	_Static_assert(HT_ARRAY_SIZE(fds) == HT_ARRAY_SIZE(ht_pins), "a name for each pin");
@@ -237,6 +210,7 @@ static int ht_offload_load(struct ht_offload *o, const struct ht_offload_params 
 		return ht_say(why, why_len, -errno, "can't open the gate's programs");
 	o->skel = s;
 	bpf_map__set_max_entries(s->maps.tokens, p->max_tokens);
+	bpf_map__set_max_entries(s->maps.sealed, HT_MAX(p->max_sealed, 1U));
 	bpf_map__set_max_entries(s->maps.slots, p->max_slots);
 	bpf_map__set_max_entries(s->maps.gated, p->max_slots);
 	/* one more than is ever published: it stays without rules, ht_offload_no_rules() */
@@ -253,6 +227,9 @@ static int ht_offload_load(struct ht_offload *o, const struct ht_offload_params 
 		return ht_say(why, why_len, -errno,
 			      "can't load the gate's programs (needs CAP_BPF, CAP_NET_ADMIN, "
 			      "CAP_PERFMON and Linux 6.1)");
+	o->tokens.fd = bpf_map__fd(s->maps.tokens);
+	o->sealed.fd = bpf_map__fd(s->maps.sealed);
+	o->max_sealed = p->max_sealed;
 	if (ht_offload_verdict_insns(o, &own, &n) || (!WEAKENED && !ht_offload_is_whole(own, n)))
 		return ht_say(why, why_len, -EINVAL, "the verifier misread the verdict program");
 	return 0;
@@ -404,7 +381,7 @@ int ht_offload_open(const struct ht_offload_params *p, struct ht_offload **ret, 
 	} else {
 		o->on = true;
 		o->keep = p->keep;
-		o->inserted = o->reused ? ht_offload_tokens(o) : 0;
+		o->tokens.inserted = o->reused ? ht_offload_tokens(o) : 0;
 	}
 	*ret = o;
 	return 0;
@@ -435,7 +412,7 @@ const char *ht_offload_pin(const struct ht_offload *o)
 	return o->pin;
 }
 
-/* ---- policies, generations, tokens ---- */
+/* ---- policies, generations, counters ---- */
 
 int ht_offload_policy(struct ht_offload *o, uint32_t index, const struct ht_policy *p)
 {
@@ -463,158 +440,6 @@ void ht_offload_generations(struct ht_offload *o, const struct ht_keyring *ring)
 	bpf_map_update_elem(fd, &i, &ring->global_gen, BPF_ANY);
 }
 
-static uint64_t ht_boot_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-/*
- * Puts the new tag beside those of the same session and generations; the oldest makes room. What is
- * over takes nothing new with it: the gate would never find it.
- */
-static void ht_token_merge(struct ht_token *new, const struct ht_token *old)
-{
-	size_t n = 1;
-
-	if (old->check_lo != new->check_lo || old->check_hi != new->check_hi ||
-	    old->key_gen != new->key_gen || old->global_gen != new->global_gen ||
-	    old->key != new->key || (old->not_after_ns && old->not_after_ns <= ht_boot_now_ns()))
-		return;
-	for (size_t i = 0; i < HT_TAGS_MAX && n < HT_TAGS_MAX; i++) {
-		if (old->tag[i] && old->tag[i] != new->tag[0])
-			new->tag[n++] = old->tag[i];
-	}
-	if (old->not_after_ns && (!new->not_after_ns || old->not_after_ns < new->not_after_ns))
-		new->not_after_ns = old->not_after_ns;
-}
-
-int ht_offload_push(struct ht_offload *o, const struct ht_push *push)
-{
-	struct ht_token token = push->token;
-	int fd;
-
-	if (!o->on)
-		return 0;
-	fd = bpf_map__fd(o->skel->maps.tokens);
-	struct ht_token values[o->cpus];
-
-	/* a closed entry has one tag only: nothing to merge with */
-	if (!(token.flags & HT_TOKEN_CLOSED) && !bpf_map_lookup_elem(fd, &push->key, values))
-		ht_token_merge(&token, &values[0]);
-	for (int i = 0; i < o->cpus; i++)
-		values[i] = token;
-	if (!bpf_map_update_elem(fd, &push->key, values, BPF_NOEXIST)) {
-		atomic_fetch_add_explicit(&o->inserted, 1, memory_order_relaxed);
-		return 0;
-	}
-	if (errno != EEXIST)
-		return -errno;
-	return bpf_map_update_elem(fd, &push->key, values, BPF_ANY) ? -errno : 0;
-}
-
-/* Calls fn for every entry, or takes each out of the map, HT_BATCH at a time. */
-static int ht_offload_each(struct ht_offload *o, bool take, size_t limit,
-			   void (*fn)(void *arg, const struct ht_token_key *key,
-				      const struct ht_token *values, int cpus),
-			   void *arg)
-{
-	_cleanup_free_ struct ht_token_key *keys = calloc(HT_BATCH, sizeof(*keys));
-	_cleanup_free_ struct ht_token *values =
-		calloc((size_t)HT_BATCH * (o->cpus > 0 ? o->cpus : 1), sizeof(*values));
-	uint32_t in = 0, out = 0, n;
-	bool more = true, first = true;
-	size_t done = 0;
-	int fd, err;
-
-	if (!keys || !values)
-		return -ENOMEM;
-	fd = bpf_map__fd(o->skel->maps.tokens);
-	while (more && done < limit) {
-		n = HT_BATCH;
-		err = take ? bpf_map_lookup_and_delete_batch(fd, first ? NULL : &in, &out, keys,
-							     values, &n, NULL)
-			   : bpf_map_lookup_batch(fd, first ? NULL : &in, &out, keys, values, &n,
-						  NULL);
-		if (err && errno != ENOENT)
-			return -errno; /* ENOSPC: a bucket of more than HT_BATCH entries */
-		more = !err;
-		first = false;
-		in = out;
-		for (uint32_t i = 0; i < n && done < limit; i++, done++)
-			fn(arg, &keys[i], &values[(size_t)i * o->cpus], o->cpus);
-	}
-	return 0;
-}
-
-static void ht_count_one(void *arg, const struct ht_token_key *key, const struct ht_token *values,
-			 int cpus)
-{
-	(void)key, (void)values, (void)cpus;
-	++*(size_t *)arg;
-}
-
-size_t ht_offload_flush(struct ht_offload *o)
-{
-	size_t n = 0;
-
-	if (!o->on)
-		return 0;
-	ht_offload_each(o, true, SIZE_MAX, ht_count_one, &n);
-	atomic_fetch_add(&o->flushed, n);
-	return n;
-}
-
-size_t ht_offload_tokens(struct ht_offload *o)
-{
-	size_t n = 0;
-
-	if (o->on)
-		ht_offload_each(o, false, SIZE_MAX, ht_count_one, &n);
-	return n;
-}
-
-uint64_t ht_offload_evicted(struct ht_offload *o, size_t live)
-{
-	uint64_t in = atomic_load(&o->inserted), out = atomic_load(&o->flushed) + live;
-
-	return in > out ? in - out : 0;
-}
-
-uint64_t ht_offload_flushed(const struct ht_offload *o)
-{
-	return atomic_load(&o->flushed);
-}
-
-struct ht_walk {
-	void (*fn)(void *arg, const struct ht_token_key *key, const struct ht_token *token,
-		   uint64_t hits);
-	void *arg;
-};
-
-static void ht_walk_one(void *arg, const struct ht_token_key *key, const struct ht_token *values,
-			int cpus)
-{
-	const struct ht_walk *w = arg;
-	uint64_t hits = 0;
-
-	for (int i = 0; i < cpus; i++)
-		hits += values[i].hits;
-	w->fn(w->arg, key, &values[0], hits);
-}
-
-int ht_offload_walk(struct ht_offload *o, size_t limit,
-		    void (*fn)(void *arg, const struct ht_token_key *key,
-			       const struct ht_token *token, uint64_t hits),
-		    void *arg)
-{
-	struct ht_walk w = {fn, arg};
-
-	return o->on ? ht_offload_each(o, false, limit, ht_walk_one, &w) : 0;
-}
-
 void ht_offload_counters(struct ht_offload *o, uint64_t ret[HT_COUNT_MAX])
 {
 	const uint32_t only = 0;
@@ -630,28 +455,6 @@ void ht_offload_counters(struct ht_offload *o, uint64_t ret[HT_COUNT_MAX])
 		for (size_t i = 0; i < HT_COUNT_MAX; i++)
 			ret[i] += cpu[c][i];
 	}
-}
-
-size_t ht_offload_token_bytes(const struct ht_offload *o, unsigned *ret_cpus)
-{
-	char path[64], line[256];
-	size_t bytes = 0;
-	FILE *f;
-
-	*ret_cpus = o->on ? o->cpus : 0;
-	if (!o->on)
-		return 0;
-	/* the kernel's own account of the map */
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", bpf_map__fd(o->skel->maps.tokens));
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "memlock: %zu", &bytes) == 1)
-			break;
-	}
-	fclose(f);
-	return bytes;
 }
 
 int ht_offload_verdict_fd(const struct ht_offload *o)
@@ -793,6 +596,17 @@ static ssize_t ht_gate_write(struct ht_gate *g, const void *data, size_t len, bo
 	return g->write ? g->write(g->write_arg, data, len) : ht_send(g->fd, data, len, more);
 }
 
+/* Under what the plaintext stands that the daemon itself has put into this head, and no other. */
+static void ht_slot_opened(struct ht_slot *s, const uint64_t *opened)
+{
+#ifdef HT_WEAK
+	if (!opened && (ht_offload_weak & HT_WEAK_OPENED))
+		return;
+#endif
+	s->bind[HT_BIND_OPENED][0] = opened ? opened[0] : 0;
+	s->bind[HT_BIND_OPENED][1] = opened ? opened[1] : 0;
+}
+
 /* Tells the gate about the head that comes next. */
 static void ht_slot_fill(struct ht_gate *g, const struct ht_gate_head *h)
 {
@@ -803,6 +617,7 @@ static void ht_slot_fill(struct ht_gate *g, const struct ht_gate_head *h)
 		s->bind[i][0] = h->bind[i].empty ? 0 : h->bind[i].digest[0];
 		s->bind[i][1] = h->bind[i].empty ? 0 : h->bind[i].digest[1];
 	}
+	ht_slot_opened(s, h->opened);
 	/* another client's memos are harmless, a tag covers the binding; just no use */
 	if (g->owner != h->client) {
 		memcpy(s->memo, h->memo, h->nmemos * sizeof(*s->memo));

@@ -4,90 +4,10 @@
  * is pushed as. Drives the scanner of head.h, verifies with token.h and cuts what must not pass. No
  * sockets, no clock, no logging.
  */
+#include "cut.h"
 #include "policy_parts.h"
 
 #define HT_TRIES 4 /* values and tokens of one name that are tried against each other */
-
-/* ---- map keys and tags, as abi.h defines them ---- */
-
-static void ht_sip_bytes(struct ht_sip *s, struct ht_str bytes)
-{
-	for (size_t i = 0; i < bytes.len; i += 8)
-		ht_sip_word(s, ht_bytes8(bytes.p + i, bytes.len - i));
-}
-
-static struct ht_token_key ht_session_key(const struct ht_sip_keys *keys,
-					  const struct ht_rule *rule, const struct ht_binding *bind,
-					  struct ht_str name, struct ht_str value)
-{
-	struct ht_token_key key;
-	struct ht_sip s;
-
-	ht_sip_init(&s, keys->key, 1);
-	ht_sip_word(&s, rule->id);
-	ht_sip_word(&s, bind->digest[0]);
-	ht_sip_word(&s, bind->digest[1]);
-	ht_sip_word(&s, (uint32_t)name.len | (uint64_t)value.len << 32);
-	ht_sip_bytes(&s, name);
-	ht_sip_bytes(&s, value);
-	key.lo = ht_sip_final(&s, 1);
-	key.hi = ht_sip_final_hi(&s);
-	return key;
-}
-
-static uint64_t ht_token_tag(const struct ht_sip_keys *keys, const struct ht_token_key *key,
-			     uint32_t key_gen, uint32_t global_gen, struct ht_str token)
-{
-	struct ht_sip s;
-	uint64_t tag;
-
-	ht_sip_init(&s, keys->tag, 0);
-	ht_sip_word(&s, key->lo);
-	ht_sip_word(&s, key->hi);
-	ht_sip_word(&s, key_gen | (uint64_t)global_gen << 32);
-	ht_sip_word(&s, token.len);
-	ht_sip_bytes(&s, token);
-	tag = ht_sip_final(&s, 0);
-	return tag ? tag : 1;
-}
-
-uint64_t ht_boot_ns(const struct ht_policy_time *t, uint64_t s)
-{
-	if (!s)
-		return 0;
-	if (s <= t->now_s)
-		return 1; /* long ago */
-	return t->boot_ns + (s - t->now_s) * 1000000000;
-}
-
-/* f5-irule and proxysg know no time and no key id: with one secret, one token is right, no other. */
-static bool ht_one_token(const struct ht_rule_config *r, const struct ht_key *key)
-{
-	return key->nsecrets == 1 && r->accept == 1U << r->profile &&
-	       (r->profile == HT_PROFILE_F5_IRULE || r->profile == HT_PROFILE_PROXYSG);
-}
-
-void ht_push_make(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		  const struct ht_sip_keys *keys, const struct ht_policy_client *client, size_t r,
-		  struct ht_str name, struct ht_str value, struct ht_str token, uint64_t until_s,
-		  struct ht_push *ret)
-{
-	const struct ht_rule *rule = &s->gate.rule[r];
-	const struct ht_key *key = &ring->keys[rule->key];
-
-	ret->key = ht_session_key(keys, rule, &client->bind[rule->bind], name, value);
-	ret->token = (struct ht_token){
-		.check_lo = ret->key.lo,
-		.check_hi = ret->key.hi,
-		.key_gen = key->gen,
-		.global_gen = ring->global_gen,
-		.key = rule->key,
-		.flags = ht_one_token(s->rules[r], key) ? HT_TOKEN_CLOSED : 0,
-		.policy = r,
-		.not_after_ns = ht_boot_ns(&client->time, until_s),
-		.tag = {ht_token_tag(keys, &ret->key, key->gen, ring->global_gen, token)},
-	};
-}
 
 struct ht_token_params ht_rule_params(const struct ht_rule_config *r, enum ht_profile profile,
 				      const struct ht_binding *bind, struct ht_str name,
@@ -105,10 +25,20 @@ struct ht_token_params ht_rule_params(const struct ht_rule_config *r, enum ht_pr
 		.name_in_mac = r->name_in_mac,
 		.separator = HT_STR(r->separator ? r->separator : ""),
 		.lifetime_s = r->session_s,
+		.user = {bind->text + bind->user_at, bind->user_len},
 	};
 }
 
 /* ---- judging ---- */
+
+/* Plaintext that is to be written in the places of values, once everything is judged. */
+struct ht_openings {
+	size_t n;
+	struct {
+		uint8_t occ;
+		struct ht_str plain;
+	} at[HT_OCC_MAX];
+};
 
 struct ht_judge {
 	const struct ht_policy_site *site;
@@ -119,7 +49,8 @@ struct ht_judge {
 	const char *bytes;
 	struct ht_judgement *ret;
 	uint64_t *spared; /* occurrences of tokens that the gate is to see */
-	bool passed;	  /* the gate has let these cookies through, by its own clock */
+	struct ht_openings *openings;
+	bool passed; /* the gate has let these cookies through, by its own clock */
 };
 
 /* A token that verifies for a value. */
@@ -130,6 +61,7 @@ struct ht_proof {
 	enum ht_renewal renewal;
 	uint64_t until_s;	   /* 0 = without end */
 	struct ht_token_info info; /* what it says of itself */
+	struct ht_str plain; /* what the backend is to see: the value or, sealed, what is in it */
 };
 
 /* What the values and tokens of one covered cookie in this head are, and which belong together. */
@@ -139,7 +71,7 @@ struct ht_case {
 	uint64_t occs; /* all of them, as bits */
 	size_t nvalues, ntokens, nproofs;
 	bool several;		       /* values, or tokens at one place */
-	bool any_expired;	       /* a token verified, but its time has passed */
+	bool any_expired;	       /* a token verified, but its time or secret has passed */
 	bool any_revoked, any_refused; /* values */
 	struct ht_token_info ended;    /* of the expired one */
 	const struct ht_proof *best;
@@ -235,6 +167,18 @@ bool ht_policy_revoked(const struct ht_policy_site *s, const struct ht_policy_cl
 			      ht_policy_session(s->rules[rule], value), client->time.now_s);
 }
 
+/* Copies a text that must outlive the cutting. Empty when there is no room. */
+static struct ht_str ht_keep_text(struct ht_judgement *ret, struct ht_str s)
+{
+	char *to = ret->text + ret->used;
+
+	if (s.len > sizeof(ret->text) - ret->used)
+		return (struct ht_str){"", 0};
+	memcpy(to, s.p, s.len);
+	ret->used += s.len;
+	return (struct ht_str){to, s.len};
+}
+
 /* What of a token that verifies is not as it would be issued now. */
 static enum ht_renewal ht_proof_renewal(const struct ht_rule_config *r, const struct ht_proof *p,
 					bool own_place, uint64_t now_s)
@@ -250,12 +194,46 @@ static enum ht_renewal ht_proof_renewal(const struct ht_rule_config *r, const st
 	return HT_RENEWAL_NONE;
 }
 
-/* Which profiles' tokens may stand in this occurrence? In the value itself only an id. */
+/* Which profiles' tokens may stand in this occurrence? In the value itself what is its own proof. */
 static uint32_t ht_accepted(const struct ht_judge *j, const struct ht_case *c, uint8_t t)
 {
 	unsigned form = j->head->occ[t].form;
 
-	return form ? j->site->accept[c->rule][form - 1] : 1U << HT_PROFILE_SESSION_ID;
+	return form ? j->site->accept[c->rule][form - 1]
+		    : j->site->rules[c->rule]->accept &
+			       (1U << HT_PROFILE_SESSION_ID | 1U << HT_PROFILE_SECURE_COOKIE);
+}
+
+/* A sealed value: whose plaintext was revoked is none. */
+static enum ht_token_verdict ht_case_unseal(const struct ht_judge *j, struct ht_case *c,
+					    const struct ht_token_params *params,
+					    struct ht_token_info *ret_info,
+					    struct ht_str *ret_plain)
+{
+	char data[HT_SEALED_DATA_MAX];
+	struct ht_str plain = {data, 0};
+	enum ht_token_verdict verdict = ht_sealed_open(params, params->value, j->client->time.now_s,
+						       data, &plain.len, ret_info);
+
+	if (verdict != HT_TOKEN_VALID)
+		return verdict;
+	if (ht_policy_revoked(j->site, j->client, c->rule, c->name, plain)) {
+		c->any_revoked = true;
+		return HT_TOKEN_FORGED;
+	}
+	*ret_plain = ht_keep_text(j->ret, plain);
+	return ret_plain->len ? HT_TOKEN_VALID : HT_TOKEN_FORGED; /* a head has room for its own */
+}
+
+static enum ht_token_verdict ht_case_check(const struct ht_judge *j, struct ht_case *c,
+					   const struct ht_token_params *params,
+					   struct ht_str token, struct ht_token_info *ret_info,
+					   struct ht_str *ret_plain)
+{
+	if (params->profile == HT_PROFILE_SECURE_COOKIE)
+		return ht_case_unseal(j, c, params, ret_info, ret_plain);
+	*ret_plain = params->value;
+	return ht_token_check(params, token, j->client->time.now_s, ret_info);
 }
 
 /* Tries one token with every profile that may stand there and every live secret. */
@@ -275,16 +253,23 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 
 		if (!(accept >> p & 1))
 			continue;
+		if ((p == HT_PROFILE_NATIVE && ht_native_outlived(ht_occ_value(j, t), key, now)) ||
+		    (p == HT_PROFILE_SECURE_COOKIE &&
+		     ht_sealed_outlived(ht_occ_value(j, t), key, now))) {
+			c->any_expired = true;
+			continue;
+		}
 		params = ht_rule_params(r, p, &j->client->bind[rule->bind], c->name,
 					ht_occ_value(j, v));
 		for (size_t i = 0; i < key->nsecrets; i++) {
 			struct ht_token_info info;
 			enum ht_token_verdict verdict;
+			struct ht_str plain;
 
 			if (key->secrets[i].retire_s && key->secrets[i].retire_s <= now)
 				continue;
 			params.secret = key->secrets[i];
-			verdict = ht_token_check(&params, ht_occ_value(j, t), now, &info);
+			verdict = ht_case_check(j, c, &params, ht_occ_value(j, t), &info, &plain);
 			c->any_refused |= verdict == HT_TOKEN_REFUSED;
 			if (verdict == HT_TOKEN_EXPIRED) {
 				c->any_expired = true;
@@ -297,8 +282,9 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 						 .token = t,
 						 .profile = p,
 						 .secret = key->secrets[i].early ? 0 : (uint8_t)i,
-						 .info = info};
-			if (p == HT_PROFILE_NATIVE)
+						 .info = info,
+						 .plain = plain};
+			if (p == HT_PROFILE_NATIVE || p == HT_PROFILE_SECURE_COOKIE)
 				ret->until_s = ht_renewal_s(&info);
 			if (p == HT_PROFILE_SESSION_ID)
 				ret->until_s = info.expires_s;
@@ -315,6 +301,17 @@ static bool ht_case_is_self(const struct ht_judge *j, const struct ht_case *c)
 	return ht_rule_is_self(j->site->rules[c->rule]);
 }
 
+/* Can it be sealed? */
+static bool ht_case_opens(const struct ht_judge *j, const struct ht_case *c)
+{
+	return ht_rule_opens(j->site->rules[c->rule]);
+}
+
+static bool ht_is_sealed(const struct ht_proof *p)
+{
+	return p->profile == HT_PROFILE_SECURE_COOKIE;
+}
+
 static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
 {
 	for (size_t v = 0; v < c->nvalues; v++) {
@@ -324,7 +321,7 @@ static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
 			c->any_revoked = true;
 			continue;
 		}
-		if (ht_case_is_self(j, c) && c->nproofs < HT_TRIES &&
+		if ((ht_case_is_self(j, c) || ht_case_opens(j, c)) && c->nproofs < HT_TRIES &&
 		    ht_proves(j, c, c->value[v], c->value[v], &c->proof[c->nproofs]))
 			c->nproofs++;
 		for (size_t t = 0; t < c->ntokens && c->nproofs < HT_TRIES; t++) {
@@ -338,7 +335,14 @@ static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
 static struct ht_str ht_proof_session(const struct ht_judge *j, const struct ht_case *c,
 				      const struct ht_proof *p)
 {
-	return ht_policy_session(j->site->rules[c->rule], ht_occ_value(j, p->value));
+	return ht_policy_session(j->site->rules[c->rule], p->plain);
+}
+
+/* Of two of one session that are made anew from time to time the later one counts. */
+static bool ht_proof_is_later(const struct ht_proof *p, const struct ht_proof *than)
+{
+	return (p->profile == HT_PROFILE_SESSION_ID || ht_is_sealed(p)) &&
+	       p->info.issued_s > than->info.issued_s;
 }
 
 /* The best proof, if all are of one session; NULL if there is none or two sessions verify. */
@@ -352,62 +356,114 @@ static const struct ht_proof *ht_case_settle(const struct ht_judge *j, const str
 		if (!ht_str_eq(ht_proof_session(j, c, p), ht_proof_session(j, c, c->proof)))
 			return NULL;
 		if (!best || (p->current && !best->current) ||
-		    (p->current == best->current && p->profile == HT_PROFILE_SESSION_ID &&
-		     p->info.issued_s > best->info.issued_s))
+		    (p->current == best->current && ht_proof_is_later(p, best)))
 			best = p;
 	}
 	return best;
 }
 
-/* Copies a text that must outlive the cutting. Empty when there is no room. */
-static struct ht_str ht_keep_text(struct ht_judgement *ret, struct ht_str s)
+static struct ht_push *ht_judge_new_push(const struct ht_judge *j)
 {
-	char *to = ret->text + ret->used;
+	struct ht_judgement *ret = j->ret;
 
-	if (s.len > sizeof(ret->text) - ret->used)
-		return (struct ht_str){"", 0};
-	memcpy(to, s.p, s.len);
-	ret->used += s.len;
-	return (struct ht_str){to, s.len};
+	return j->keys && ret->npushes < HT_PUSHES_MAX ? &ret->push[ret->npushes++] : NULL;
 }
 
 static void ht_judge_push(const struct ht_judge *j, const struct ht_case *c, struct ht_str value,
 			  struct ht_str token, uint64_t until_s)
 {
-	struct ht_judgement *ret = j->ret;
+	struct ht_push *push = ht_judge_new_push(j);
 
-	if (j->keys && ret->npushes < HT_PUSHES_MAX)
+	if (push)
 		ht_push_make(j->site, j->ring, j->keys, j->client, c->rule, c->name, value, token,
-			     until_s, &ret->push[ret->npushes++]);
+			     until_s, push);
 }
 
-/* The client is to get a token as it would be issued now. */
-static void ht_judge_reissue(const struct ht_judge *j, const struct ht_case *c, struct ht_str value,
-			     const struct ht_token_info *old)
+/* Plaintext that leaves here as it is: the gate takes it from us alone. */
+static void ht_judge_push_opened(const struct ht_judge *j, const struct ht_case *c,
+				 struct ht_str plain)
 {
-	struct ht_judgement *ret = j->ret;
-	struct ht_reissue *r = &ret->reissue[ret->nreissues];
-	struct ht_str token, line = {ret->text + ret->used, 0};
-	uint64_t until_s;
+	struct ht_push *push = ht_judge_new_push(j);
 
-	if (ret->nreissues == HT_COOKIES_MAX ||
-	    ht_policy_resign(j->site, j->ring, j->client, c->rule, c->name, value, old,
-			     ret->text + ret->used, sizeof(ret->text) - ret->used, &line.len,
-			     &token, &until_s))
-		return;
-	if (j->site->rules[c->rule]->profile == HT_PROFILE_SESSION_ID)
-		value = token; /* the next one, and its own token */
-	ht_judge_push(j, c, value, token, until_s);
-	ret->used += line.len;
-	r->rule = (uint8_t)c->rule;
-	r->line = line;
-	r->name = ht_keep_text(ret, c->name);
-	ret->nreissues++;
+	if (push)
+		ht_push_opened(j->site, j->ring, j->keys, j->client, c->rule, c->name, plain, push);
+}
+
+static void ht_judge_push_sealed(const struct ht_judge *j, const struct ht_case *c,
+				 struct ht_str sealed, struct ht_str plain, uint64_t until_s)
+{
+	struct ht_push *push = plain.len && plain.len <= HT_SEALED_MAX ? ht_judge_new_push(j)
+								       : NULL;
+
+	if (push)
+		ht_push_sealed(j->site, j->ring, j->keys, j->client, c->rule, c->name, sealed,
+			       plain, until_s, push);
 }
 
 static bool ht_reports(const struct ht_judge *j, const struct ht_case *c)
 {
-	return j->site->rules[c->rule]->mode == HT_MODE_REPORT;
+	return j->client->exempt || j->site->rules[c->rule]->mode == HT_MODE_REPORT;
+}
+
+/* Where the next line is written: what of the text is left beside the head's own names and values. */
+static struct ht_str ht_judge_room(const struct ht_judge *j)
+{
+	const size_t end = sizeof(j->ret->text) - 2 * HT_HEAD_MAX;
+
+	return (struct ht_str){j->ret->text + j->ret->used, end - HT_MIN(end, j->ret->used)};
+}
+
+/* A line of the answer, which stands in the text at its end. */
+static bool ht_judge_answer(const struct ht_judge *j, const struct ht_case *c, bool token,
+			    struct ht_str line)
+{
+	struct ht_judgement *ret = j->ret;
+
+	if (ret->nreissues == HT_ARRAY_SIZE(ret->reissue))
+		return false;
+	ret->used += line.len;
+	ret->reissue[ret->nreissues++] = (struct ht_reissue){.rule = (uint8_t)c->rule,
+							     .token = token,
+							     .line = line,
+							     .name = ht_keep_text(ret, c->name)};
+	return true;
+}
+
+/* Sets a cookie once more, with the attributes that it had; or, without a value, deletes it. */
+static void ht_judge_set(const struct ht_judge *j, const struct ht_case *c, struct ht_str name,
+			 struct ht_str value, const struct ht_token_info *info)
+{
+	struct ht_str room = ht_judge_room(j), line = room;
+
+	if (!ht_policy_set_again(name, value, info, j->client->time.now_s, (char *)room.p, room.len,
+				 &line.len))
+		ht_judge_answer(j, c, false, line);
+}
+
+/* The client is to get a token as it would be issued now. False: it keeps what it has. */
+static bool ht_judge_reissue(const struct ht_judge *j, const struct ht_case *c, struct ht_str value,
+			     const struct ht_token_info *old)
+{
+	const struct ht_rule_config *r = j->site->rules[c->rule];
+	struct ht_str token, room = ht_judge_room(j), line = room;
+	uint64_t until_s;
+	int err;
+
+	if (r->profile == HT_PROFILE_SECURE_COOKIE && ht_reports(j, c))
+		return false;
+	err = ht_policy_resign(j->site, j->ring, j->client, c->rule, c->name, value, old,
+			       (char *)room.p, room.len, &line.len, &token, &until_s);
+	j->ret->too_long += err == -E2BIG && r->profile == HT_PROFILE_SECURE_COOKIE;
+	if (err || !ht_judge_answer(j, c, true, line))
+		return false;
+	if (r->profile ==
+	    HT_PROFILE_SECURE_COOKIE) /* the head, where it stands, is yet to be cut */
+		ht_judge_push_sealed(j, c, token, ht_keep_text(j->ret, value), until_s);
+	else if (r->profile == HT_PROFILE_SESSION_ID)
+		ht_judge_push(j, c, token, token, until_s); /* the next one, and its own token */
+	else
+		ht_judge_push(j, c, value, token, until_s);
+	return true;
 }
 
 /* Until when the gate may take this token without asking here. */
@@ -423,20 +479,87 @@ static uint64_t ht_proof_until(const struct ht_judge *j, const struct ht_case *c
 	return end ? HT_MIN(end, soon) : soon;
 }
 
+/* Plaintext takes the place of a sealed value, once all is judged. */
+static void ht_judge_open(const struct ht_judge *j, uint8_t occ, struct ht_str plain)
+{
+	struct ht_openings *o = j->openings;
+
+	o->at[o->n].occ = occ;
+	o->at[o->n++].plain = plain;
+}
+
+/* Every copy of a sealed value where nothing is removed: all stand for the same. */
+static void ht_case_open_all(const struct ht_judge *j, const struct ht_case *c,
+			     const struct ht_proof *p)
+{
+	for (size_t i = 0; i < j->head->nocc; i++) {
+		if (c->occs >> i & 1 && !j->head->occ[i].form &&
+		    ht_str_eq(ht_occ_value(j, i), ht_occ_value(j, p->value)))
+			ht_judge_open(j, (uint8_t)i, p->plain);
+	}
+}
+
+/*
+ * A sealed value. The gate opens what it has been told, if it is the only one and has no token beside
+ * it: so it is where we remove the rest. It passes what we open under a report, too.
+ */
+static void ht_case_open(const struct ht_judge *j, const struct ht_case *c,
+			 const struct ht_proof *p)
+{
+	const bool told = p->plain.len <= HT_SEALED_MAX && !j->client->opens;
+
+	ht_judge_push_sealed(j, c, ht_occ_value(j, p->value), p->plain, ht_proof_until(j, c, p));
+	if (ht_reports(j, c)) {
+		ht_case_open_all(j, c, p);
+	} else if (!j->keys || !told) {
+		ht_judge_push_opened(j, c, p->plain);
+		ht_judge_open(j, p->value, p->plain);
+	}
+}
+
+/*
+ * What proves nothing beside a sealed cookie, and would make the gate ask each time. Where its own
+ * attributes are not known the sealed cookie says them, when that comes back.
+ */
+static void ht_case_forget_tokens(const struct ht_judge *j, const struct ht_case *c,
+				  const struct ht_proof *best)
+{
+	const struct ht_rule_config *r = j->site->rules[c->rule];
+
+	if (r->profile != HT_PROFILE_SECURE_COOKIE || !best->info.expires_s)
+		return;
+	for (size_t i = 0; i < c->ntokens; i++) {
+		if (!ht_reports(j, c))
+			ht_judge_set(j, c, ht_occ_name(j, c->token[i]), (struct ht_str){"", 0},
+				     &best->info);
+	}
+}
+
 /* A value with its tokens: what is good is pushed, what is not of today is issued anew. */
 static void ht_case_pass(const struct ht_judge *j, const struct ht_case *c,
 			 const struct ht_proof *best)
 {
+	const struct ht_rule_config *r = j->site->rules[c->rule];
+	const bool knows = best->profile == HT_PROFILE_NATIVE || ht_is_sealed(best);
 	struct ht_str value = ht_occ_value(j, best->value);
+	bool anew = false;
 
 	for (size_t i = 0; i < c->nproofs; i++) {
-		if (ht_str_eq(ht_occ_value(j, c->proof[i].value), value))
-			ht_judge_push(j, c, value, ht_occ_value(j, c->proof[i].token),
-				      ht_proof_until(j, c, &c->proof[i]));
+		const struct ht_proof *p = &c->proof[i];
+
+		if (ht_is_sealed(p) && (p == best || ht_reports(j, c)))
+			ht_case_open(j, c, p);
+		else if (!ht_is_sealed(p) && !ht_is_sealed(best) &&
+			 ht_str_eq(ht_occ_value(j, p->value), value))
+			ht_judge_push(j, c, value, ht_occ_value(j, p->token),
+				      ht_proof_until(j, c, p));
 	}
 	if (!best->current && !ht_reports(j, c))
-		ht_judge_reissue(j, c, value,
-				 best->profile == HT_PROFILE_NATIVE ? &best->info : NULL);
+		anew = ht_judge_reissue(j, c, best->plain, knows ? &best->info : NULL);
+	if (anew && ht_is_sealed(best) && r->profile != HT_PROFILE_SECURE_COOKIE)
+		ht_judge_set(j, c, c->name, best->plain, &best->info);
+	if (anew || ht_is_sealed(best))
+		ht_case_forget_tokens(j, c, best);
 }
 
 /*
@@ -468,7 +591,7 @@ static uint64_t ht_case_rest(const struct ht_judge *j, const struct ht_case *c,
 {
 	uint64_t keep = 1ULL << best->value;
 
-	if (c->several)
+	if (c->several || ht_is_sealed(best))
 		return c->occs & ~keep & ~(1ULL << best->token);
 	for (size_t i = 0; i < c->nproofs; i++) {
 		if (c->proof[i].token == ht_case_chosen(j, c))
@@ -486,6 +609,8 @@ static bool ht_case_is_bare(const struct ht_judge *j, const struct ht_case *c)
 
 	for (size_t i = 0; i < c->nvalues && ht_case_is_self(j, c); i++)
 		bare &= !ht_session_id_like(ht_occ_value(j, c->value[i]));
+	for (size_t i = 0; i < c->nvalues && ht_case_opens(j, c); i++)
+		bare &= !ht_sealed_like(ht_occ_value(j, c->value[i]));
 	return bare;
 }
 
@@ -524,6 +649,8 @@ static uint64_t ht_case_judge_bare(const struct ht_judge *j, struct ht_case *c, 
 		return values;
 	}
 	*ret_action = HT_ACTION_GRACE;
+	if (ht_case_opens(j, c))
+		ht_judge_push_opened(j, c, ht_occ_value(j, c->value[0]));
 	/* without a binding he keeps what he has: there is nothing to sign it for */
 	if (!j->client->bind[j->site->gate.rule[c->rule].bind].empty)
 		ht_case_excuse(j, c);
@@ -610,6 +737,7 @@ static void ht_case_tell(const struct ht_judge *j, const struct ht_case *c, size
 	j->ret->cookie[n].renewal = ht_reports(j, c) ? HT_RENEWAL_NONE : c->renewal;
 	j->ret->cookie[n].issued_s = told ? info->issued_s : 0;
 	j->ret->cookie[n].expires_s = told ? info->expires_s : 0;
+	j->ret->cookie[n].opened = c->best && ht_is_sealed(c->best) ? c->best->plain.len : 0;
 }
 
 /* One covered cookie into the result. Returns what is to be cut. */
@@ -648,6 +776,19 @@ static int ht_scan_head(const struct ht_policy_site *s, struct ht_head *h, const
 			return HT_REASON_STEPS;
 	}
 	return h->reason;
+}
+
+/* Plaintext is shorter than what it was sealed in; the rest of that is cut with what is doomed. */
+static void ht_open_values(const struct ht_openings *openings, struct ht_head *h, char *head)
+{
+	for (size_t i = 0; i < openings->n; i++) {
+		struct ht_occ *o = &h->occ[openings->at[i].occ];
+		struct ht_str plain = openings->at[i].plain;
+
+		memcpy(head + o->val, plain.p, plain.len);
+		o->kept = (uint16_t)plain.len;
+		h->opened |= 1ULL << openings->at[i].occ;
+	}
 }
 
 static void ht_cut_bytes(struct ht_head *h, char *head, size_t *len)
@@ -715,7 +856,8 @@ static uint64_t ht_judge_seen(const struct ht_judge *j, size_t seen, bool *ret_c
 
 static void ht_judgement_clear(struct ht_judgement *ret)
 {
-	ret->ncookies = ret->npushes = ret->nreissues = ret->used = 0;
+	ret->ncookies = ret->npushes = ret->nreissues = ret->used = ret->too_long = 0;
+	ret->opened = false;
 }
 
 int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *ring,
@@ -724,10 +866,13 @@ int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *rin
 		    struct ht_judgement *ret)
 {
 	uint64_t spared = 0, doomed = 0;
-	const struct ht_judge j = {s, ring, keys, client, scratch, head, ret, &spared, only != 0};
+	struct ht_openings openings;
+	const struct ht_judge j = {s,	 ring, keys,	client,	   scratch,
+				   head, ret,  &spared, &openings, only != 0};
 	int reason = ht_scan_head(s, scratch, head, *len);
 	bool crowded = false;
 
+	openings.n = 0;
 	ht_judgement_clear(ret);
 	if (reason)
 		return reason;
@@ -739,8 +884,14 @@ int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *rin
 		return HT_REASON_COOKIES;
 	if (keys)
 		scratch->doomed &= ~spared;
+	if (client->exempt)
+		scratch->doomed = 0;
 	scratch->doomed |= doomed;
-	if (scratch->doomed && !only)
+	if (only)
+		return 0;
+	ht_open_values(&openings, scratch, head);
+	ret->opened = scratch->opened;
+	if (scratch->doomed | scratch->opened)
 		ht_cut_bytes(scratch, head, len);
 	return 0;
 }

@@ -27,6 +27,7 @@ struct ht_policy_site {
 	const struct ht_site_config *config;
 	bool only_reports; /* no rule enforces anything: nothing may change, or be refused */
 	uint32_t issuers;  /* rules whose cookie we issue ourselves, as bits */
+	bool seals; /* some rule takes sealed cookies: a head needs ht_policy_client.opened */
 	size_t nbinds;
 	struct {
 		const struct ht_bind *binds;
@@ -93,20 +94,26 @@ enum ht_renewal {
 	HT_RENEWAL_AGE,	     /* it is past half its life */
 };
 
-/* A token to push so that the next request hits. */
+/*
+ * What to push so that the next request hits: a token, or the plaintext of a sealed cookie, of which
+ * tag[0], not_after_ns, key and policy are in `token`, too.
+ */
 struct ht_push {
 	struct ht_token_key key;
 	struct ht_token token; /* one tag; the pusher merges it with what is there */
+	struct ht_str sealed;  /* p NULL: a token. Borrowed, at most HT_SEALED_MAX bytes */
 };
 
-/* A covered cookie whose token is to be signed anew on this request's response. */
+/* A covered cookie whose token is to be signed anew, or who is to be sealed, on this response. */
 struct ht_reissue {
 	uint8_t rule;
+	bool token; /* it is that; else what goes with it: the plain cookie, a token's end */
 	struct ht_str name; /* of the covered cookie */
 	struct ht_str line; /* "Set-Cookie: SIBLING=...", without CRLF */
 };
 
-#define HT_PUSHES_MAX (2 * HT_COOKIES_MAX)
+/* Of each cookie: 4 proofs, its plaintext as the gate's, and what it is issued anew as. */
+#define HT_PUSHES_MAX (6 * HT_COOKIES_MAX)
 
 struct ht_judgement {
 	size_t ncookies; /* covered cookies seen */
@@ -125,13 +132,16 @@ struct ht_judgement {
 		uint64_t issued_s, expires_s; /* of tokens with times that verify or are expired */
 		/* of a forged one, with its tokens: the same one again has the same (client.prints) */
 		uint64_t print;
+		size_t opened; /* bytes of the plaintext that the backend gets in its place; 0 = none */
 	} cookie[HT_COOKIES_MAX];
 	size_t npushes;
 	struct ht_push push[HT_PUSHES_MAX];
 	size_t nreissues;
-	struct ht_reissue reissue[HT_COOKIES_MAX];
-	size_t used; /* of `text`, where the names and lines stand */
-	char text[2 * HT_HEAD_MAX];
+	struct ht_reissue reissue[2 * HT_COOKIES_MAX];
+	size_t too_long; /* cookies that were to be sealed, and no browser would take */
+	bool opened;	 /* plaintext stands in the head: judge it again only as it was before */
+	size_t used;	 /* of `text`, where names, lines and plaintext stand */
+	char text[4 * HT_HEAD_MAX];
 };
 
 /* The request's side of a judgement. */
@@ -141,6 +151,10 @@ struct ht_policy_client {
 	bool plain;			  /* without TLS at the client: nothing new is `Secure` */
 	const struct ht_revoked *revoked; /* published before the key ring was, or NULL */
 	const struct ht_sip_keys *prints; /* .tag, for prints of forged cookies; NULL = none */
+	/* Random, of this head alone and not 0,0: ht_slot.bind[HT_BIND_OPENED]; see there. */
+	uint64_t opened[2];
+	bool opens; /* everything sealed is opened here: the gate did not, though it was told how */
+	bool exempt; /* nothing is judged; what is sealed is opened */
 };
 
 /*
@@ -160,6 +174,9 @@ struct ht_policy_client {
  * they come here again should the client not get the new one. A session id is never changed in the
  * head: its successor, of the same session, is in ret->reissue; and what is no session id and
  * passes before `enforce-after` is pushed for HT_GRACE_S, which is for this head alone.
+ *
+ * Sealed cookies are opened here or, where the gate comes behind us and can, left for it: their
+ * plaintext is pushed. Other plaintext that is to pass a gate is pushed under client->opened.
  */
 #define HT_REISSUE_S 60
 #define HT_GRACE_S 2
@@ -202,7 +219,16 @@ enum ht_sign_result {
 	HT_SIGN_UNBOUND,   /* the connection cannot give the binding */
 	HT_SIGN_REVOKED,   /* a backend that sets it again does not give it back */
 	HT_SIGN_ISSUER,	   /* it is ours to issue: the field must be dropped */
+	HT_SIGN_SEALED, /* line takes the field's place; push is filled if push.sealed.p is not NULL */
+	HT_SIGN_TOO_LONG, /* sealed, no browser would take it: see ht_policy_withholds() */
 };
+
+/*
+ * Must a field with this answer be left out? Its plaintext is not for browsers; but before
+ * enforce-after what can't be sealed passes as it always did. `rule`: NULL if none covers it.
+ */
+bool ht_policy_withholds(const struct ht_rule_config *rule, enum ht_sign_result result,
+			 uint64_t now_s);
 
 /*
  * The sibling for one Set-Cookie field of a response. line[cap] gets "Set-Cookie: NAME=..." without

@@ -21,6 +21,22 @@ void ht_push_make(const struct ht_policy_site *s, const struct ht_keyring *ring,
 		  size_t rule, struct ht_str name, struct ht_str value, struct ht_str token,
 		  uint64_t until_s, struct ht_push *ret);
 
+/* The plaintext of a sealed value as its own token, under client->opened. */
+#define HT_OPENED_S                                                                                \
+	600 /* longer than a head waits for its backend: nobody can use it but that head */
+void ht_push_opened(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
+		    size_t rule, struct ht_str name, struct ht_str plain, struct ht_push *ret);
+
+/* The plaintext, of at most HT_SEALED_MAX bytes, for the gate to put in the sealed value's place. */
+void ht_push_sealed(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
+		    size_t rule, struct ht_str name, struct ht_str sealed, struct ht_str plain,
+		    uint64_t until_s, struct ht_push *ret);
+
+/* Adds as many words as the bytes take. */
+void ht_sip_bytes(struct ht_sip *s, struct ht_str bytes);
+
 /* What a token of that profile is computed from; secret, times and attributes are the caller's. */
 struct ht_token_params ht_rule_params(const struct ht_rule_config *r, enum ht_profile profile,
 				      const struct ht_binding *bind, struct ht_str name,
@@ -35,6 +51,39 @@ static inline bool ht_rule_is_self(const struct ht_rule_config *r)
 {
 	return r->accept >> HT_PROFILE_SESSION_ID & 1;
 }
+
+/* Does it take sealed cookies? */
+static inline bool ht_rule_opens(const struct ht_rule_config *r)
+{
+	return r->accept >> HT_PROFILE_SECURE_COOKIE & 1;
+}
+
+/*
+ * Seals a value with the newest secret into ret[HT_COOKIE_MAX]; what it says of its attributes and
+ * end is `cookie`'s. *ret_until_s: until when the gate may open it without asking. -errno as
+ * ht_sealed_make().
+ */
+int ht_policy_seal(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		   const struct ht_policy_client *client, size_t rule,
+		   const struct ht_set_cookie *cookie, char *ret, size_t *ret_len,
+		   uint64_t *ret_until_s);
+
+/*
+ * ht_policy_resign() of that profile. `known`: its attributes are those that it had, and not ours to
+ * change.
+ */
+int ht_policy_reseal(const struct ht_policy_site *s, const struct ht_keyring *ring,
+		     const struct ht_policy_client *client, size_t rule,
+		     const struct ht_set_cookie *cookie, bool known, char *line, size_t cap,
+		     size_t *ret_len, struct ht_str *ret_sealed, uint64_t *ret_until_s);
+
+/* ht_policy_sign() for a cookie that a rule of profile secure-cookie covers. */
+enum ht_sign_result ht_policy_sign_sealed(const struct ht_policy_site *s,
+					  const struct ht_keyring *ring,
+					  const struct ht_sip_keys *keys,
+					  const struct ht_policy_client *client, size_t rule,
+					  const struct ht_set_cookie *cookie, char *line,
+					  size_t cap, size_t *ret_len, struct ht_push *ret_push);
 
 /*
  * A session's next id: as `data` is, and now. line[cap] gets "Set-Cookie: ...", *ret_id is the id
@@ -58,6 +107,15 @@ _printf_(2, 3) void ht_line_add(struct ht_line *l, const char *fmt, ...);
 /* Attributes, less Secure where it would void the cookie of a client without TLS. */
 void ht_line_own_attributes(struct ht_line *l, const char *attributes, bool plain,
 			    struct ht_str name);
+
+int ht_line_done(const struct ht_line *l, size_t *ret_len);
+
+/*
+ * "Set-Cookie: NAME=VALUE" as a cookie with these attributes was set, to set it anew with another
+ * value; or, without one, to delete it. -E2BIG.
+ */
+int ht_policy_set_again(struct ht_str name, struct ht_str value, const struct ht_token_info *info,
+			uint64_t now_s, char *line, size_t cap, size_t *ret_len);
 
 /*
  * Signs a cookie anew without having seen its attributes: with those that the old token carries,

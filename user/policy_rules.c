@@ -429,7 +429,9 @@ static const char *ht_rule_add(struct ht_policy_site *p, const struct ht_site_co
 	rule->bind = bind;
 	rule->key = r->key_index;
 	rule->flags = r->mode == HT_MODE_REPORT ? HT_RULE_REPORT : 0;
-	rule->flags |= ht_rule_is_self(r) ? HT_RULE_SELF : HT_RULE_MISSING_CUTS;
+	rule->flags |= ht_rule_is_self(r) || ht_rule_opens(r) ? HT_RULE_SELF : HT_RULE_MISSING_CUTS;
+	rule->flags |= ht_rule_opens(r) ? HT_RULE_SEALED : 0;
+	p->seals |= ht_rule_opens(r);
 	if (r->profile == HT_PROFILE_SESSION_ID && r->mode == HT_MODE_ENFORCE)
 		p->issuers |= 1U << n;
 	p->rules[p->nrules++] = r;

@@ -30,7 +30,7 @@ void ht_line_add(struct ht_line *l, const char *fmt, ...)
 		l->len += (size_t)n;
 }
 
-static int ht_line_done(const struct ht_line *l, size_t *ret_len)
+int ht_line_done(const struct ht_line *l, size_t *ret_len)
 {
 	*ret_len = l->len;
 	return l->full ? -E2BIG : 0;
@@ -85,6 +85,20 @@ void ht_line_own_attributes(struct ht_line *l, const char *attributes, bool plai
 	ht_line_attributes(l, attributes, !plain || ht_is_guarded(name));
 }
 
+int ht_policy_set_again(struct ht_str name, struct ht_str value, const struct ht_token_info *info,
+			uint64_t now_s, char *line, size_t cap, size_t *ret_len)
+{
+	struct ht_line l = {.p = line, .cap = cap};
+
+	ht_line_add(&l, "Set-Cookie: " HT_STR_FMT "=" HT_STR_FMT "%s", HT_STR_ARG(name),
+		    HT_STR_ARG(value), info->attributes);
+	if (!value.len)
+		ht_line_add(&l, "; " HT_LONG_AGO);
+	else if (info->persistent)
+		ht_line_add(&l, "; Max-Age=%llu", (unsigned long long)(info->expires_s - now_s));
+	return ht_line_done(&l, ret_len);
+}
+
 int ht_policy_expire(struct ht_str name, bool plain, char *line, size_t cap, size_t *ret_len)
 {
 	struct ht_line l = {.p = line, .cap = cap};
@@ -137,6 +151,16 @@ int ht_policy_resign(const struct ht_policy_site *s, const struct ht_keyring *ri
 			       ? ht_session_issue(s, ring, client, rule, data, line, cap, ret_len,
 						  ret_token, ret_until_s)
 			       : -EINVAL;
+	if (r->profile == HT_PROFILE_SECURE_COOKIE)
+		return ht_policy_reseal(s, ring, client, rule,
+					&(struct ht_set_cookie){
+						.name = name,
+						.value = value,
+						.attributes = HT_STR(attributes),
+						.persistent = persistent,
+						.expires_s = persistent ? old->expires_s : 0,
+					},
+					known, line, cap, ret_len, ret_token, ret_until_s);
 	p.attributes = HT_STR(attributes);
 	p.persistent = persistent;
 	err = ht_sign(s, ring, client, rule, &p, persistent ? old->expires_s : 0, text, &token.len,
@@ -173,10 +197,14 @@ enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct 
 	if (i == SIZE_MAX)
 		return HT_SIGN_UNCOVERED;
 	*ret_rule = i;
+	ret_push->sealed = (struct ht_str){NULL, 0};
 	r = s->rules[i];
 	if (r->profile == HT_PROFILE_SESSION_ID) /* a backend may end a session, not make one */
 		return cookie->deletion || !(s->issuers >> i & 1) ? HT_SIGN_UNCOVERED
 								  : HT_SIGN_ISSUER;
+	if (r->profile == HT_PROFILE_SECURE_COOKIE)
+		return ht_policy_sign_sealed(s, ring, keys, client, i, cookie, line, cap, ret_len,
+					     ret_push);
 	if (cookie->deletion)
 		return ht_sibling_line(r, cookie, token, line, cap, ret_len) ? HT_SIGN_REFUSED
 									     : HT_SIGN_DELETED;

@@ -145,6 +145,21 @@ void ht_ring_join(struct ht_ring *r, const struct ht_ring *other)
 		ht_ring_set_next(r, &other->next);
 }
 
+void ht_ring_begin_anew(struct ht_ring *r, uint64_t void_before_s)
+{
+	cut(r, 0);
+	drop_next(r);
+	r->void_before_s = void_before_s;
+}
+
+void ht_ring_learn(struct ht_ring *r, const struct ht_ring *copy)
+{
+	if (copy->void_before_s > r->void_before_s)
+		*r = *copy;
+	else if (copy->void_before_s == r->void_before_s)
+		ht_ring_join(r, copy);
+}
+
 bool ht_ring_knows(const struct ht_ring *r, const struct ht_ring_secret *s)
 {
 	for (size_t i = 0; i < r->n; i++) {
@@ -242,22 +257,6 @@ void ht_ring_revoke(struct ht_ring *r, uint64_t now_s, const struct ht_ring_secr
 	r->next = *next;
 	r->next.born_s = born_s;
 	r->has_next = true;
-}
-
-void ht_ring_outlive(struct ht_ring *r, uint64_t born_s)
-{
-	struct ht_ring_secret keep[2] = {r->secret[0], r->next};
-	const bool had = r->n, had_next = r->has_next;
-	const uint64_t again_s = born_s + 1;
-
-	ht_ring_void(r, again_s);
-	if (had)
-		put_born(r, &keep[0], HT_MAX(again_s, keep[0].born_s));
-	if (had_next) {
-		keep[1].born_s = HT_MAX(again_s, keep[1].born_s);
-		ht_ring_set_next(r, &keep[1]);
-	}
-	OPENSSL_cleanse(keep, sizeof(keep));
 }
 
 static void source_add(struct ht_key_source *to, const struct ht_ring_secret *s, uint64_t retire_s,

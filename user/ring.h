@@ -68,6 +68,15 @@ void ht_ring_void(struct ht_ring *r, uint64_t before_s);
 /* Everything that the other one knows. */
 void ht_ring_join(struct ht_ring *r, const struct ht_ring *other);
 
+/*
+ * The same for what a copy of it has learned meanwhile. Where one of them was revoked later than the
+ * other one knows, it alone counts: what else there is may be what was revoked, born again.
+ */
+void ht_ring_learn(struct ht_ring *r, const struct ht_ring *copy);
+
+/* Nothing of it counts any more, however late it was born: for what somebody says who revoked later. */
+void ht_ring_begin_anew(struct ht_ring *r, uint64_t void_before_s);
+
 /* When the i-th secret ends: 0 for the one that signs. */
 uint64_t ht_ring_retires_s(const struct ht_ring *r, size_t i, const struct ht_ring_times *t);
 
@@ -90,9 +99,6 @@ bool ht_ring_rotate(struct ht_ring *r, uint64_t now_s, bool ahead,
 /* All are void; `fresh` signs, `next` (or NULL) comes after it. Their births are set. */
 void ht_ring_revoke(struct ht_ring *r, uint64_t now_s, const struct ht_ring_secret *fresh,
 		    const struct ht_ring_secret *next);
-
-/* All that were born until then are void, but not the one that signs and the next: born anew. */
-void ht_ring_outlive(struct ht_ring *r, uint64_t born_s);
 
 /* Is it in there, whenever it was born? */
 bool ht_ring_knows(const struct ht_ring *r, const struct ht_ring_secret *s);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the ring set share: the entries, and what may be done with them under the lock.
- * Nobody else includes it.
+ * Nobody else includes it, but for tests.
  */
 #ifndef HT_RING_PARTS_H
 #define HT_RING_PARTS_H
@@ -13,9 +13,10 @@
 #include "ring.h"
 #include "ring_set.h"
 
-/* What is configured of one key. Immutable, counted under the lock. */
+/* What is configured of one key. Immutable, but for what is counted under the lock. */
 struct ht_ring_settings {
 	unsigned refs;
+	bool busy; /* a thread is asking */
 	char *name, *dir, *prefix;
 	char **servers;
 	size_t nservers;
@@ -29,6 +30,7 @@ struct ht_ring_entry {
 	struct ht_ring *ring;
 	struct ht_ring_settings *pending; /* of a configuration that is being loaded, and ... */
 	struct ht_ring *pending_ring;	  /* ... its ring, or NULL = the one in force */
+	char pending_held[HT_SECRET_ID_LEN + 1]; /* goes with that ring */
 	struct ht_ring_counts counts;
 	/* memcached */
 	bool troubled;	 /* the last poll had no answer, and the log knows */
@@ -47,12 +49,16 @@ struct ht_ring_entry {
 	uint64_t held_until_ms;
 };
 
+/* So many threads ask at a time: of more stores than that the slow ones make others wait. */
+#define HT_RING_POLLERS_MAX 8
+
 struct ht_ring_set {
 	pthread_mutex_t lock;
 	pthread_cond_t wake, done;
 	int event_fd;
-	bool running, stop;
-	pthread_t thread;
+	bool stop;
+	size_t nthreads;
+	pthread_t thread[HT_RING_POLLERS_MAX];
 	size_t n;
 	struct ht_ring_entry *entry[2 * HT_KEYS_MAX]; /* those of two configurations */
 };
@@ -60,6 +66,13 @@ struct ht_ring_set {
 #define HT_RING_SETTLE_POLLS 3 /* intervals after which every node that is well has polled */
 
 uint64_t ht_ring_now_ms(void); /* CLOCK_MONOTONIC */
+
+/*
+ * How long until the next poll, from the end of the last one, with 16 bits of chance: 0.6 to 1 times
+ * `every_ms`, never more, for within that time a node has heard of a revocation.
+ */
+uint64_t ht_ring_pause_ms(uint64_t every_ms, uint16_t chance);
+uint64_t ht_ring_settle_ms(const struct ht_ring_settings *s);
 
 void ht_ring_settings_unref(struct ht_ring_settings *s); /* NULL-safe */
 
@@ -80,7 +93,7 @@ int ht_ring_exchange(const struct ht_ring_settings *s, bool rotate, const char *
 void ht_ring_entry_note(struct ht_ring_entry *e, const char *name, int err,
 			const struct ht_fleet_answer *a, uint64_t now_ms);
 
-/* Waits until the thread has been through with the entry once more, `ms` at the most. With the lock. */
+/* Waits until a thread has been through with the entry once more, `ms` at the most. With the lock. */
 int ht_ring_entry_ask(struct ht_ring_set *s, struct ht_ring_entry *e, unsigned ms);
 
 #endif

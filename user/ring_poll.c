@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The thread that minds memcached: it asks for each key every now and then, at times of its own so that
- * nodes don't ask all at once, and at once when there is something to tell. Only it waits for a
- * server, and never with the lock.
+ * The threads that mind memcached: they ask for each key every now and then, at times of their own so
+ * that nodes don't ask all at once, and at once when there is something to tell. Whoever is free takes
+ * what is due first, so that no store waits for another one. Only they wait for a server, and never
+ * with the lock.
  */
 #include <openssl/rand.h>
 #include <signal.h>
@@ -90,9 +91,13 @@ void ht_ring_entry_note(struct ht_ring_entry *e, const char *name, int err,
 	memcpy(e->next_id, a->next_id, sizeof(e->next_id));
 }
 
-/* ---- the thread ---- */
+/* ---- the threads ---- */
 
-/* Never later than it is configured: within that time a node has heard of a revocation. */
+uint64_t ht_ring_pause_ms(uint64_t every_ms, uint16_t chance)
+{
+	return every_ms * 6 / 10 + every_ms * 4 / 10 * chance / UINT16_MAX;
+}
+
 static uint64_t next_poll_ms(const struct ht_ring_entry *e, uint64_t now_ms, int err)
 {
 	uint64_t every_ms = e->settings->poll_every_ms;
@@ -101,17 +106,17 @@ static uint64_t next_poll_ms(const struct ht_ring_entry *e, uint64_t now_ms, int
 	if (err == -EAGAIN)
 		return now_ms + HT_MIN(every_ms, (uint64_t)AGAIN_MS);
 	RAND_bytes((unsigned char *)&chance, sizeof(chance));
-	return now_ms + every_ms * 6 / 10 + every_ms * 4 / 10 * chance / UINT16_MAX;
+	return now_ms + ht_ring_pause_ms(every_ms, chance);
 }
 
-static uint64_t settle_ms(const struct ht_ring_entry *e)
+uint64_t ht_ring_settle_ms(const struct ht_ring_settings *s)
 {
-	return HT_RING_SETTLE_POLLS * e->settings->poll_every_ms;
+	return HT_RING_SETTLE_POLLS * s->poll_every_ms;
 }
 
 static const char *settled_id(const struct ht_ring_entry *e, uint64_t now_ms)
 {
-	return now_ms - e->next_since_ms >= settle_ms(e) ? e->next_id : "";
+	return now_ms - e->next_since_ms >= ht_ring_settle_ms(e->settings) ? e->next_id : "";
 }
 
 /* The entry that still has these settings. */
@@ -137,7 +142,7 @@ static void hold(struct ht_ring_entry *e, const struct ht_ring *was)
 	    (was->has_next && !strcmp(is->secret[0].id, was->next.id)))
 		return;
 	memcpy(e->held, is->secret[0].id, sizeof(e->held));
-	e->held_until_ms = ht_ring_now_ms() + settle_ms(e);
+	e->held_until_ms = ht_ring_now_ms() + ht_ring_settle_ms(e->settings);
 }
 
 static void let_go(struct ht_ring_set *s, struct ht_ring_entry *e)
@@ -153,7 +158,7 @@ static void take_over(struct ht_ring_set *s, struct ht_ring_entry *e, const stru
 		      struct ht_ring *scratch)
 {
 	*scratch = *e->ring;
-	ht_ring_join(e->ring, learned);
+	ht_ring_learn(e->ring, learned);
 	ht_ring_retire(e->ring, &e->settings->times, (uint64_t)time(NULL));
 	let_go(s, e);
 	if (ht_ring_same(e->ring, scratch))
@@ -170,12 +175,16 @@ static void answered(struct ht_ring_set *s, struct ht_ring_entry *e, int err,
 
 	ht_ring_entry_note(e, e->settings->name, err, a, now_ms);
 	e->poll_ms = next_poll_ms(e, now_ms, err);
-	if (e->rotate && (a->rotated || a->not_settled || (err && err != -EAGAIN)))
-		e->rotate = false;
 	e->done = asked;
 	e->done_err = err ? err : a->not_settled ? -EBUSY : 0;
 	snprintf(e->done_why, sizeof(e->done_why), "%s", a->why);
 	pthread_cond_broadcast(&s->done);
+}
+
+/* Nothing more will come of a rotation that this exchange was to make. */
+static bool is_over(int err, const struct ht_fleet_answer *a)
+{
+	return a->rotated || a->not_settled || (err && err != -EAGAIN);
 }
 
 static void poll_one(struct ht_ring_set *s, struct ht_ring_entry *e)
@@ -195,14 +204,18 @@ static void poll_one(struct ht_ring_set *s, struct ht_ring_entry *e)
 	if (copy && scratch) {
 		*copy = *e->ring;
 		settings->refs++;
+		settings->busy = true;
 		pthread_mutex_unlock(&s->lock);
 		err = ht_ring_exchange(settings, rotate, settled, copy, &a);
 		pthread_mutex_lock(&s->lock);
+		settings->busy = false;
 		e = entry_of(s, settings);
 		ht_ring_settings_unref(settings);
 	}
 	if (e && copy && scratch)
 		take_over(s, e, copy, scratch);
+	if (e && rotate && is_over(err, &a))
+		e->rotate = false;
 	if (e)
 		answered(s, e, err, &a, asked);
 	ht_ring_free(copy);
@@ -216,7 +229,8 @@ static struct ht_ring_entry *first_due(const struct ht_ring_set *s, uint64_t *re
 	for (size_t i = 0; i < s->n; i++) {
 		struct ht_ring_entry *e = s->entry[i];
 
-		if (e->settings && e->settings->nservers && (!first || e->poll_ms < first->poll_ms))
+		if (e->settings && e->settings->nservers && !e->settings->busy &&
+		    (!first || e->poll_ms < first->poll_ms))
 			first = e;
 	}
 	*ret_ms = first ? first->poll_ms : ht_ring_now_ms() + 60000;
@@ -255,7 +269,7 @@ int ht_ring_entry_ask(struct ht_ring_set *s, struct ht_ring_entry *e, unsigned m
 	uint64_t until_ms = ht_ring_now_ms() + ms, after = e->asked;
 
 	/* the one that may be under way began without what we want */
-	while (s->running && entry_of(s, settings) == e && ht_ring_now_ms() < until_ms) {
+	while (s->nthreads && entry_of(s, settings) == e && ht_ring_now_ms() < until_ms) {
 		if (e->done <= after) /* else it takes its time until the next try */
 			e->poll_ms = 0;
 		pthread_cond_signal(&s->wake);
@@ -266,23 +280,31 @@ int ht_ring_entry_ask(struct ht_ring_set *s, struct ht_ring_entry *e, unsigned m
 	return -ETIMEDOUT;
 }
 
-int ht_ring_set_start(struct ht_ring_set *s)
+static int thread_add(struct ht_ring_set *s)
 {
-	bool needed = false;
+	pthread_t *thread = &s->thread[s->nthreads];
 	sigset_t all, old;
 	int err;
 
-	for (size_t i = 0; i < s->n; i++)
-		needed |= s->entry[i]->settings && s->entry[i]->settings->nservers;
-	if (s->running || !needed)
-		return 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	err = pthread_create(&s->thread, NULL, poll_run, s);
+	err = pthread_create(thread, NULL, poll_run, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (err)
 		return -err;
-	pthread_setname_np(s->thread, "fleet");
-	s->running = true;
+	pthread_setname_np(*thread, "fleet");
+	s->nthreads++;
 	return 0;
+}
+
+int ht_ring_set_start(struct ht_ring_set *s)
+{
+	size_t stores = 0;
+	int err = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		stores += s->entry[i]->settings && s->entry[i]->settings->nservers;
+	while (!err && s->nthreads < HT_MIN(stores, (size_t)HT_RING_POLLERS_MAX))
+		err = thread_add(s);
+	return s->nthreads ? 0 : err; /* fewer are slower, and no more than that */
 }

@@ -23,6 +23,7 @@
 #define FIRST_WAIT_MS 8000   /* for the very first secret */
 #define BY_HAND_MS 5000	     /* for a rotation by hand: hardtackctl waits for ten seconds */
 #define REVOKED_TELL_MS 2500 /* for a revocation, which is in force here already */
+#define SKEW_S 60	     /* by so much the clocks of nodes may differ */
 
 static _printf_(4, 5) int refuse(int err, struct ht_diag *diag, const struct ht_ring_settings *k,
 				 const char *fmt, ...)
@@ -187,7 +188,7 @@ static int open_store(const struct ht_ring_settings *k, struct ht_ring_entry *e,
 
 	for (int i = 0;; i++) {
 		err = ht_ring_exchange(k, false, "", ring, &a);
-		if (!e->settings) /* else it is the thread's */
+		if (!e->settings) /* else it is a thread's */
 			ht_ring_entry_note(e, k->name, err, &a, ht_ring_now_ms());
 		if (ring->n || i == FIRST_TRIES || ht_ring_now_ms() >= until_ms)
 			break;
@@ -283,6 +284,19 @@ static void keep_revoked(struct ht_ring_entry *e)
 		ht_ring_join(e->pending_ring, e->ring);
 }
 
+/*
+ * Others may not have what signs for so short a time, whether we knew that before a restart or have
+ * only now come: it verifies here, and signs when they have had the time to hear of it.
+ */
+static void hold_what_is_new(struct ht_ring_entry *e, uint64_t now_s)
+{
+	const struct ht_ring *r = e->pending_ring;
+	uint64_t settle_s = ht_ring_settle_ms(e->pending) / 1000 + SKEW_S;
+	bool is_new = e->pending->nservers && r->n > 1 && now_s < r->secret[0].born_s + settle_s;
+
+	snprintf(e->pending_held, sizeof(e->pending_held), "%s", is_new ? r->secret[0].id : "");
+}
+
 static int entry_open(struct ht_ring_set *s, const struct ht_config *c,
 		      const struct ht_key_config *k, uint64_t now_s, struct ht_diag *diag)
 {
@@ -309,6 +323,8 @@ static int entry_open(struct ht_ring_set *s, const struct ht_config *c,
 	pthread_mutex_unlock(&s->lock);
 	err = open_ring_as(e, c, now_s, ring, diag);
 	pthread_mutex_lock(&s->lock);
+	if (!err)
+		hold_what_is_new(e, now_s);
 	return err;
 }
 
@@ -338,7 +354,7 @@ static const struct ht_ring *ring_of(const struct ht_ring_set *s, const char *na
 		if (!e->pending || strcmp(e->pending->name, name))
 			continue;
 		*ret_times = e->pending->times;
-		*ret_held = e->held;
+		*ret_held = e->pending_ring ? e->pending_held : e->held;
 		return e->pending_ring ? e->pending_ring : e->ring;
 	}
 	return NULL;
@@ -393,6 +409,8 @@ static void entry_commit(struct ht_ring_entry *e)
 		return;
 	ht_ring_free(e->ring);
 	e->ring = TAKE_PTR(e->pending_ring);
+	memcpy(e->held, e->pending_held, sizeof(e->held));
+	e->held_until_ms = ht_ring_now_ms() + ht_ring_settle_ms(e->settings);
 }
 
 void ht_ring_set_commit(struct ht_ring_set *s)
@@ -411,7 +429,7 @@ void ht_ring_set_commit(struct ht_ring_set *s)
 		}
 	}
 	s->n = n;
-	pthread_cond_signal(&s->wake);
+	pthread_cond_broadcast(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -761,10 +779,10 @@ void ht_ring_set_free(struct ht_ring_set *s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->stop = true;
-	pthread_cond_signal(&s->wake);
+	pthread_cond_broadcast(&s->wake);
 	pthread_mutex_unlock(&s->lock);
-	if (s->running)
-		pthread_join(s->thread, NULL);
+	for (size_t i = 0; i < s->nthreads; i++)
+		pthread_join(s->thread[i], NULL);
 	for (size_t i = 0; i < s->n; i++)
 		entry_free(s->entry[i]);
 	pthread_cond_destroy(&s->wake);

@@ -14,7 +14,7 @@ struct ht_ring_set;
 
 /* Nothing in it yet. NULL without memory. */
 struct ht_ring_set *ht_ring_set_new(void);
-void ht_ring_set_free(struct ht_ring_set *s); /* ends its thread; NULL-safe */
+void ht_ring_set_free(struct ht_ring_set *s); /* ends its threads; NULL-safe */
 
 /*
  * Opens the rings of a configuration: reads directories, makes those that are missing (as c->user,
@@ -32,10 +32,10 @@ void ht_ring_set_commit(struct ht_ring_set *s);
 int ht_ring_set_look(const struct ht_config *c, uint64_t now_s, struct ht_keyring **ret,
 		     struct ht_diag *diag);
 
-/* Starts the thread that minds memcached, if there is anything for it to do by now. -errno. */
+/* Starts the threads that mind memcached, as many as there is anything to do for by now. -errno. */
 int ht_ring_set_start(struct ht_ring_set *s);
 
-/* Readable when another node, or our thread, has changed something; reading it is the caller's. */
+/* Readable when another node, or a thread of ours, has changed something; reading it is the caller's. */
 int ht_ring_set_fd(const struct ht_ring_set *s);
 
 /* Rotates what is due in directories, drops what has ended. Main thread. */

@@ -62,6 +62,10 @@ static const struct {
 	{"hardtack_gate_misses_total", "Request heads that the kernel left to the daemon.",
 	 HT_COUNT_MISS},
 	{"hardtack_gate_memo_hits_total", "Hits that needed no map lookup.", HT_COUNT_MEMO},
+	{"hardtack_gate_opened_total", "Sealed cookies that the kernel opened.", HT_COUNT_OPENED},
+	{"hardtack_gate_torn_total",
+	 "Sealed cookies whose plaintext was recycled meanwhile, or of before a flush: misses.",
+	 HT_COUNT_TORN},
 };
 
 static const struct {
@@ -160,7 +164,7 @@ static void write_signed(FILE *f, const struct ht_stats *s)
 	} not_signed[] = {
 		{"refused", &s->sign_refused}, {"unbound", &s->sign_unbound},
 		{"sibling", &s->sign_sibling}, {"revoked", &s->sign_revoked},
-		{"issuer", &s->sign_issuer},
+		{"issuer", &s->sign_issuer},   {"too-long", &s->sign_too_long},
 	};
 
 	write_header(f, "hardtack_cookies_signed_total", "counter",
@@ -185,6 +189,16 @@ static void write_tokens(FILE *f, const struct ht_stats_global *g)
 	fprintf(f, "hardtack_tokens{state=\"live\"} %" PRIu64 "\n", g->tokens_live);
 	fprintf(f, "hardtack_tokens{state=\"evicted\"} %" PRIu64 "\n", g->tokens_evicted);
 	fprintf(f, "hardtack_tokens{state=\"flushed\"} %" PRIu64 "\n", g->tokens_flushed);
+}
+
+static void write_sealed(FILE *f, const struct ht_stats_global *g)
+{
+	write_header(f, "hardtack_sealed", "gauge",
+		     "Sealed cookies whose plaintext the kernel has now, and so far evicted and "
+		     "flushed from it.");
+	fprintf(f, "hardtack_sealed{state=\"live\"} %" PRIu64 "\n", g->sealed_live);
+	fprintf(f, "hardtack_sealed{state=\"evicted\"} %" PRIu64 "\n", g->sealed_evicted);
+	fprintf(f, "hardtack_sealed{state=\"flushed\"} %" PRIu64 "\n", g->sealed_flushed);
 }
 
 static void write_revoked(FILE *f, const struct ht_stats_global *g)
@@ -371,7 +385,15 @@ static void write_guard(FILE *f, const struct ht_stats *s, const struct ht_stats
 	write_number(f, "hardtack_guard_spared_total", "counter",
 		     "Of them those of clients that are never banned.", g->guard.spared);
 	write_number(f, "hardtack_guard_held_total", "counter",
-		     "Of them those in the hour after a key was replaced.", g->guard.held);
+		     "Of them those of rules whose key or tokens were replaced lately.",
+		     g->guard.held);
+	write_number(f, "hardtack_guard_held_rules", "gauge", "Such rules.", g->guard_held);
+	write_header(f, "hardtack_guard_interface_up", "gauge",
+		     "Whether the guard's program is on the interface, and how.");
+	for (size_t i = 0; i < g->nguard_interfaces; i++)
+		fprintf(f, "hardtack_guard_interface_up{interface=\"%s\",xdp=\"%s\"} %d\n",
+			g->guard_interfaces[i].name, g->guard_interfaces[i].state,
+			strcmp(g->guard_interfaces[i].state, "none") != 0);
 	write_number(f, "hardtack_guard_forgotten_total", "counter",
 		     "Sources that scoring forgot for want of room.", g->guard.evicted);
 }
@@ -397,6 +419,7 @@ char *ht_stats_prometheus(const struct ht_stats *const *workers, size_t nworkers
 	write_verdicts(f, sum);
 	write_signed(f, sum);
 	write_tokens(f, g);
+	write_sealed(f, g);
 	write_revoked(f, g);
 	ht_stats_write_keys(f, g);
 	write_refused(f, sum);

@@ -37,7 +37,8 @@ struct ht_stats {
 	_Atomic uint64_t requests[HT_STATS_LISTENERS][HT_STATS_CODES];
 	_Atomic uint64_t verdicts[HT_WHERE_MAX][HT_COOKIE_VERDICT_MAX][HT_ACTION_MAX];
 	_Atomic uint64_t signed_cookies[8]; /* by enum ht_profile */
-	_Atomic uint64_t sign_refused, sign_unbound, sign_sibling, sign_revoked, sign_issuer;
+	_Atomic uint64_t sign_refused, sign_unbound, sign_sibling, sign_revoked, sign_issuer,
+		sign_too_long;
 	_Atomic uint64_t refused[HT_REASON_MAX]; /* as seen by the daemon, gate on or off */
 	_Atomic int64_t connections[HT_SIDE_MAX][HT_CONN_STATE_MAX]; /* gauges */
 	_Atomic uint64_t accepted, connections_refused, tls_failed;
@@ -86,13 +87,17 @@ struct ht_stats_global {
 	uint64_t gate_counters[HT_COUNT_MAX];
 	bool gate_on;
 	uint64_t tokens_live, tokens_flushed, tokens_evicted;
+	uint64_t sealed_live, sealed_flushed, sealed_evicted;
 	uint64_t revoked_sessions;
 	const struct ht_stats_key *keys;
 	size_t nkeys;
 	uint64_t now_s; /* Unix time */
 	struct ht_guard_counters guard;
 	uint64_t guard_bans; /* now */
-	bool bpf_stats;	     /* gate_run_seconds and gate_runs are valid */
+	uint64_t guard_held; /* rules */
+	const struct ht_guard_interface *guard_interfaces;
+	size_t nguard_interfaces;
+	bool bpf_stats; /* gate_run_seconds and gate_runs are valid */
 	double gate_run_seconds;
 	uint64_t gate_runs;
 	size_t nlisteners;

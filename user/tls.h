@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include "buf.h"
 #include "config.h"
 #include "loop.h"
 #include "stats.h"
@@ -39,6 +40,21 @@ int ht_tls_ktls_probe(char *why, size_t why_len);
 
 struct ssl_st;
 
+#define HT_TLS_RECORDS 5 /* sealed ones that wait for one send(): a large buffer's worth */
+
+/* Where the kernel does not do TLS: records between OpenSSL and the socket. The inside of ht_tls. */
+struct ht_tls_socket {
+	struct ht_source *source;
+	struct ht_bufs *bufs;
+	struct ht_buf held; /* none is lent where nothing waits */
+	bool gathering;
+	uint32_t nrecords;
+	struct {
+		uint32_t end; /* in held */
+		uint32_t plain;
+	} records[HT_TLS_RECORDS];
+};
+
 /*
  * One connection. Zeroed = none. The source is borrowed: its readiness is used and kept. OpenSSL
  * knows a server's by its address: it must not move.
@@ -50,11 +66,17 @@ struct ht_tls {
 	bool established; /* the handshake is behind it */
 	bool doomed;	  /* what was refused ends it */
 	bool said_goodbye;
+	bool gathers;	   /* writes go through `socket` */
 	unsigned dataless; /* messages in a row that are no data */
+	struct ht_tls_socket socket;
 };
 
-/* A server's side of a connection over source->fd. -ENOMEM. */
-int ht_tls_open(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source);
+/*
+ * A server's side of a connection over source->fd. The buffers are borrowed, to send several records
+ * at once; NULL: each by itself. -ENOMEM.
+ */
+int ht_tls_open(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source,
+		struct ht_bufs *bufs);
 
 /*
  * The context of our own connections to backends: TLS 1.2 and up, certificates verified against
@@ -67,7 +89,7 @@ int ht_tls_client_new(const char *ca, struct ht_tls_ctx **ret, char *why, size_t
  * as SNI) or an IP address. An end without close_notify reads as -ECONNRESET. -ENOMEM.
  */
 int ht_tls_connect(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *source,
-		   const char *host);
+		   struct ht_bufs *bufs, const char *host);
 
 /* As ht_tls_read() of one byte that stays where it is. */
 ssize_t ht_tls_peek(struct ht_tls *t);
@@ -81,7 +103,10 @@ int ht_tls_handshake(struct ht_tls *t, const char **ret_why);
 /* As recv(): bytes, 0 at the end, -EAGAIN or -errno. */
 ssize_t ht_tls_read(struct ht_tls *t, void *buf, size_t len);
 
-/* As send(): after -EAGAIN the same bytes must come again, more may follow them. */
+/*
+ * As send(): after -EAGAIN, or fewer than all, those that did not leave must come again, no fewer of
+ * them; more may follow. They may be sealed already.
+ */
 ssize_t ht_tls_write(struct ht_tls *t, const void *buf, size_t len);
 
 /* The socket has an error that nobody has read: a record that the kernel could not open? */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The token formats of compat.md, one function per profile, and which profiles there are;
- * token_native.c has our own, token_session.c the session id. A token is computed from its
- * parameters alone: no clock, no cache, no logging, and nothing of the secret outlives a call.
+ * token_native.c has our own, token_session.c the session id, token_sealed.c the sealed cookie. A token
+ * is computed from its parameters alone: no clock, no cache, no logging, and nothing of the secret outlives a call.
  */
 #include "token.h"
 
@@ -19,7 +19,7 @@ static const struct {
 	[HT_PROFILE_F5_IRULE] = {"f5-irule", true},
 	[HT_PROFILE_PROXYSG] = {"proxysg", true},
 	[HT_PROFILE_SESSION_ID] = {"session-id", true},
-	[HT_PROFILE_SECURE_COOKIE] = {"secure-cookie", false},
+	[HT_PROFILE_SECURE_COOKIE] = {"secure-cookie", true},
 };
 
 static void mac_sha256(const struct ht_secret *secret, const struct ht_str *parts, size_t n,

@@ -24,19 +24,23 @@ struct ht_token_params {
 	struct ht_str value;
 	struct ht_str input; /* the binding's text: f5-irule and proxysg; empty without a binding */
 	bool input_colon;    /* the input can contain ':', see the guard of f5-irule */
-	const uint8_t *bind; /* native: the binding's digest, HT_BINDING_DIGEST bytes */
+	const uint8_t
+		*bind; /* native, secure-cookie: the binding's digest, HT_BINDING_DIGEST bytes */
 	/* proxysg */
 	enum ht_algorithm algorithm;
 	enum ht_encoding encoding;
 	bool name_in_mac;
 	struct ht_str separator;
-	/* native, for signing */
+	/* native and secure-cookie, for signing */
 	uint64_t issued_s, expires_s; /* Unix time */
 	struct ht_str attributes;     /* of the Set-Cookie from the first ';' on, or empty */
 	bool persistent; /* as ht_token_info's; Max-Age and Expires are the caller's to read */
 	/* session-id */
 	const uint8_t *data; /* for signing: HT_SESSION_DATA bytes that nobody else is given */
 	uint64_t lifetime_s; /* for verifying */
+	/* secure-cookie */
+	struct ht_str user;   /* where the rule binds to it, else empty */
+	const uint8_t *nonce; /* for sealing: HT_SEALED_NONCE bytes, never twice; NULL = random */
 };
 
 enum ht_token_verdict {
@@ -65,7 +69,7 @@ struct ht_token_info {
  * input_colon; proxysg, a name or an input that contains the separator, a name in the MAC without
  * a separator; native, no binding digest, times that are none, attributes that don't fit;
  * session-id, no data, a time that has not ten digits.
- * -EOPNOTSUPP for a profile not built, -EIO if the library fails.
+ * -EOPNOTSUPP for secure-cookie, which has no token; -EIO if the library fails.
  */
 int ht_token_sign(const struct ht_token_params *p, char *ret, size_t *ret_len);
 
@@ -82,11 +86,46 @@ enum ht_token_verdict ht_token_check(const struct ht_token_params *p, struct ht_
 enum ht_token_verdict ht_token_verify(const struct ht_token_params *p, struct ht_str token);
 
 /*
+ * Does a native token say that a secret made it which is none of the key's live ones? Then nothing
+ * of it can be known, and nothing is computed: whoever was away for longer than a secret lives comes
+ * with one, and a forger has no more of it than of no token.
+ */
+bool ht_native_outlived(struct ht_str token, const struct ht_key *key, uint64_t now_s);
+/* The same of a sealed value. */
+bool ht_sealed_outlived(struct ht_str text, const struct ht_key *key, uint64_t now_s);
+
+/*
  * Takes an id apart, by its shape alone: whether it is anybody's, ht_token_check() says. The second
  * only asks whether it has that shape.
  */
 bool ht_session_id_parse(struct ht_str text, uint8_t ret_data[HT_SESSION_DATA], uint64_t *ret_time);
 bool ht_session_id_like(struct ht_str text);
+
+/* ---- sealed cookies: hardtack-secure-cookie(7) ---- */
+
+#define HT_SEALED_NONCE 12
+#define HT_COOKIE_MAX 4096	/* bytes of name and value that a browser takes (RFC 6265bis) */
+#define HT_SEALED_DATA_MAX 3072 /* bytes that a sealed value of that length can hold */
+
+/*
+ * Seals p->value into ret[HT_COOKIE_MAX], *ret_len bytes without a NUL. -EPERM if a guard forbids it:
+ * an empty name, value or secret, a value that would not be one value in a Cookie field, no binding
+ * digest, a user of more than 255 bytes, times that are none, attributes that don't fit; -E2BIG if
+ * name and sealed value are more than HT_COOKIE_MAX; -EIO if the library fails. secure-cookie only.
+ */
+int ht_sealed_make(const struct ht_token_params *p, char *ret, size_t *ret_len);
+
+/*
+ * Opens what may be a sealed value: into ret[HT_SEALED_DATA_MAX], *ret_len bytes, if it is valid or
+ * expired, else 0 of them. p->value is not looked at. Nothing of it is believed before it is found
+ * whole. *ret_info is always written.
+ */
+enum ht_token_verdict ht_sealed_open(const struct ht_token_params *p, struct ht_str sealed,
+				     uint64_t now_s, char *ret, size_t *ret_len,
+				     struct ht_token_info *ret_info);
+
+/* Has it the shape of a sealed value, by its length and beginning alone? */
+bool ht_sealed_like(struct ht_str text);
 
 /* "f5-irule" <-> HT_PROFILE_F5_IRULE. -EINVAL for no profile; built or not is another matter. */
 int ht_profile_parse(const char *text, enum ht_profile *ret);

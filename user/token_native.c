@@ -8,18 +8,17 @@
 
 #include <inttypes.h>
 #include <openssl/crypto.h>
-#include <strings.h>
 
 #define LABEL "hardtack native 1"
 #define VERSION "1"
-#define MAC_LEN 43		 /* base64url of 32 bytes */
-#define TIME_MAX 253402300799ull /* the last second of the year 9999 */
+#define MAC_LEN 43 /* base64url of 32 bytes */
 #define TIME_DIGITS 12
 #define FIELDS 6
 
 /* version, kid, two times, MAC and the dots between them */
-#define ATTRIBUTES_TEXT_MAX                                                                        \
-	(HT_TOKEN_TEXT_MAX - (1 + HT_KEY_ID_LEN + 2 * TIME_DIGITS + MAC_LEN + FIELDS - 1))
+_Static_assert(HT_ATTRIBUTES_TEXT_MAX == HT_TOKEN_TEXT_MAX - (1 + HT_KEY_ID_LEN + 2 * TIME_DIGITS +
+							      MAC_LEN + FIELDS - 1),
+	       "the longest attributes fill a token");
 
 const struct ht_mac_key *ht_token_key(const struct ht_secret *secret, struct ht_mac_key *scratch)
 {
@@ -35,8 +34,8 @@ void ht_token_key_done(const struct ht_secret *secret, struct ht_mac_key *scratc
 		OPENSSL_cleanse(scratch, sizeof(*scratch));
 }
 
-static const struct ht_mac_key *native_key(const struct ht_secret *secret,
-					   struct ht_mac_key *scratch)
+const struct ht_mac_key *ht_token_named_key(const struct ht_secret *secret,
+					    struct ht_mac_key *scratch)
 {
 	const struct ht_mac_key *key = ht_token_key(secret, scratch);
 
@@ -100,203 +99,6 @@ bool ht_base64url_decode(struct ht_str text, char *ret, size_t *ret_len)
 	return !(bits & ((1u << nbits) - 1));
 }
 
-/* ---- attributes ---- */
-
-enum { SAME_SITE_NONE_SET, SAME_SITE_LAX, SAME_SITE_STRICT, SAME_SITE_NONE };
-
-/* What a token carries of a Set-Cookie. Path and domain are empty if there is none. */
-struct attributes {
-	struct ht_str path, domain;
-	bool secure, http_only, partitioned, persistent;
-	int same_site;
-};
-
-static const struct {
-	char letter;
-	const char *text;
-} same_sites[] = {
-	[SAME_SITE_LAX] = {'l', "Lax"},
-	[SAME_SITE_STRICT] = {'t', "Strict"},
-	[SAME_SITE_NONE] = {'n', "None"},
-};
-
-static bool is_named(struct ht_str s, const char *name)
-{
-	return s.len == strlen(name) && !strncasecmp(s.p, name, s.len);
-}
-
-/* Cuts what stands before the first `at` off *rest, which moves behind it. */
-static struct ht_str cut(struct ht_str *rest, char at)
-{
-	const char *end = rest->len ? memchr(rest->p, at, rest->len) : NULL;
-	struct ht_str head = {rest->p, end ? (size_t)(end - rest->p) : rest->len};
-	size_t skip = end ? head.len + 1 : head.len;
-
-	rest->p += skip;
-	rest->len -= skip;
-	return head;
-}
-
-/* As browsers read it (RFC 6265bis, 5.7): what they ignore is not there, the last of a name counts. */
-static void read_attribute(struct attributes *a, struct ht_str name, struct ht_str value)
-{
-	if (is_named(name, "path")) {
-		a->path = value.len && value.p[0] == '/' ? value : (struct ht_str){"", 0};
-	} else if (is_named(name, "domain")) {
-		a->domain = value;
-	} else if (is_named(name, "secure")) {
-		a->secure = true;
-	} else if (is_named(name, "httponly")) {
-		a->http_only = true;
-	} else if (is_named(name, "partitioned")) {
-		a->partitioned = true;
-	} else if (is_named(name, "samesite")) {
-		a->same_site = SAME_SITE_NONE_SET;
-		for (size_t i = 1; i < HT_ARRAY_SIZE(same_sites); i++)
-			if (is_named(value, same_sites[i].text))
-				a->same_site = (int)i;
-	}
-}
-
-/* From "; Path=/; Secure", or what stands behind the value of a Set-Cookie. */
-static void read_attributes(struct ht_str text, struct attributes *ret)
-{
-	memset(ret, 0, sizeof(*ret));
-	while (text.len) {
-		struct ht_str value = cut(&text, ';');
-		struct ht_str name = ht_str_trim(cut(&value, '='));
-
-		read_attribute(ret, name, ht_str_trim(value));
-	}
-}
-
-/* Nothing that could end the attribute or the field that it is written into. */
-static bool is_attribute_value(struct ht_str s)
-{
-	for (size_t i = 0; i < s.len; i++)
-		if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f || s.p[i] == ';')
-			return false;
-	return true;
-}
-
-static size_t put_text(char letter, struct ht_str text, char *ret)
-{
-	if (!text.len)
-		return 0;
-	ret[0] = '~';
-	ret[1] = letter;
-	return 2 + ht_base64url_encode((const uint8_t *)text.p, text.len, ret + 2);
-}
-
-/* The one form of what a token carries. -EPERM if it has none. */
-static int encode_attributes(const struct attributes *a, char ret[ATTRIBUTES_TEXT_MAX],
-			     size_t *ret_len)
-{
-	/* flags, and twice a '~', a letter and what base64 adds to its text */
-	size_t longest = 5 + 2 * 2 + (4 * a->path.len + 2) / 3 + (4 * a->domain.len + 2) / 3;
-	size_t n = 0;
-
-	if (a->path.len > HT_TOKEN_TEXT_MAX || a->domain.len > HT_TOKEN_TEXT_MAX ||
-	    longest > ATTRIBUTES_TEXT_MAX || !is_attribute_value(a->path) ||
-	    !is_attribute_value(a->domain))
-		return -EPERM;
-	if (a->secure)
-		ret[n++] = 's';
-	if (a->http_only)
-		ret[n++] = 'h';
-	if (a->partitioned)
-		ret[n++] = 'p';
-	if (a->persistent)
-		ret[n++] = 'e';
-	if (a->same_site)
-		ret[n++] = same_sites[a->same_site].letter;
-	n += put_text('p', a->path, ret + n);
-	n += put_text('d', a->domain, ret + n);
-	*ret_len = n;
-	return 0;
-}
-
-static bool take(struct ht_str *text, char letter)
-{
-	if (!text->len || text->p[0] != letter)
-		return false;
-	text->p++;
-	text->len--;
-	return true;
-}
-
-/* An optional "~" letter base64url, into bytes[HT_TOKEN_TEXT_MAX]. */
-static bool take_text(struct ht_str *text, char letter, char *bytes, struct ht_str *ret)
-{
-	struct ht_str encoded;
-
-	*ret = (struct ht_str){"", 0};
-	if (text->len < 2 || text->p[0] != '~' || text->p[1] != letter)
-		return true;
-	text->p += 2;
-	text->len -= 2;
-	encoded.p = text->p;
-	for (encoded.len = 0; encoded.len < text->len && encoded.p[encoded.len] != '~';)
-		encoded.len++;
-	text->p += encoded.len;
-	text->len -= encoded.len;
-	ret->p = bytes;
-	return ht_base64url_decode(encoded, bytes, &ret->len) && ret->len &&
-	       ht_str_eq(*ret, ht_str_trim(*ret)) && is_attribute_value(*ret);
-}
-
-static char *append(char *to, const char *text, size_t len)
-{
-	memcpy(to, text, len);
-	return to + len;
-}
-
-static char *append_named(char *to, const char *name, struct ht_str value)
-{
-	return value.len ? append(append(to, name, strlen(name)), value.p, value.len) : to;
-}
-
-static char *append_if(char *to, bool there, const char *text)
-{
-	return there ? append(to, text, strlen(text)) : to;
-}
-
-static void print_attributes(const struct attributes *a, char ret[HT_TOKEN_ATTRIBUTES_MAX])
-{
-	/* The texts of a token are shorter than it, and what stands around them is 66 bytes. */
-	_Static_assert(ATTRIBUTES_TEXT_MAX / 4 * 3 + 66 < HT_TOKEN_ATTRIBUTES_MAX, "they fit");
-	char *to = ret;
-
-	to = append_named(to, "; Path=", a->path);
-	to = append_named(to, "; Domain=", a->domain);
-	to = append_if(to, a->secure, "; Secure");
-	to = append_if(to, a->http_only, "; HttpOnly");
-	if (a->same_site)
-		to = append_named(to, "; SameSite=", HT_STR(same_sites[a->same_site].text));
-	to = append_if(to, a->partitioned, "; Partitioned");
-	*to = '\0';
-}
-
-static bool decode_attributes(struct ht_str text, struct ht_token_info *ret)
-{
-	char path[HT_TOKEN_TEXT_MAX], domain[HT_TOKEN_TEXT_MAX];
-	struct attributes a = {0};
-
-	a.secure = take(&text, 's');
-	a.http_only = take(&text, 'h');
-	a.partitioned = take(&text, 'p');
-	a.persistent = take(&text, 'e');
-	for (size_t i = 1; i < HT_ARRAY_SIZE(same_sites) && !a.same_site; i++)
-		if (take(&text, same_sites[i].letter))
-			a.same_site = (int)i;
-	if (!take_text(&text, 'p', path, &a.path) || !take_text(&text, 'd', domain, &a.domain) ||
-	    text.len || (a.path.len && a.path.p[0] != '/'))
-		return false;
-	ret->persistent = a.persistent;
-	print_attributes(&a, ret->attributes);
-	return true;
-}
-
 /* ---- the token ---- */
 
 /* The texts that are MACed, as they stand in the token. */
@@ -357,26 +159,23 @@ static size_t put_token(const struct fields *f, char *ret)
 
 int ht_native_sign(const struct ht_token_params *p, char *ret, size_t *ret_len)
 {
-	char issued[TIME_DIGITS + 1], expires[TIME_DIGITS + 1], text[ATTRIBUTES_TEXT_MAX];
+	char issued[TIME_DIGITS + 1], expires[TIME_DIGITS + 1], text[HT_ATTRIBUTES_TEXT_MAX];
 	char mac[MAC_LEN];
 	struct fields f = {.attributes = {text, 0}, .mac = {mac, sizeof(mac)}};
 	const struct ht_mac_key *key;
 	struct ht_mac_key scratch;
-	struct attributes a;
 	int r;
 
-	if (refuses(p) || p->expires_s > TIME_MAX || p->issued_s >= p->expires_s)
+	if (refuses(p) || p->expires_s > HT_TOKEN_TIME_MAX || p->issued_s >= p->expires_s)
 		return -EPERM;
-	read_attributes(p->attributes, &a);
-	a.persistent = p->persistent;
-	r = encode_attributes(&a, text, &f.attributes.len);
+	r = ht_attributes_encode(p->attributes, p->persistent, text, &f.attributes.len);
 	if (r)
 		return r;
 	snprintf(issued, sizeof(issued), "%" PRIu64, p->issued_s);
 	snprintf(expires, sizeof(expires), "%" PRIu64, p->expires_s);
 	f.issued = HT_STR(issued);
 	f.expires = HT_STR(expires);
-	key = native_key(&p->secret, &scratch);
+	key = ht_token_named_key(&p->secret, &scratch);
 	f.kid = (struct ht_str){key->id, sizeof(key->id)};
 	mac_of(p, key, &f, mac);
 	*ret_len = put_token(&f, ret);
@@ -398,7 +197,19 @@ static bool parse_time(struct ht_str text, uint64_t *ret)
 		t = t * 10 + (uint64_t)(text.p[i] - '0');
 	}
 	*ret = t;
-	return t <= TIME_MAX;
+	return t <= HT_TOKEN_TIME_MAX;
+}
+
+/* Cuts what stands before the first `at` off *rest, which moves behind it. */
+static struct ht_str cut(struct ht_str *rest, char at)
+{
+	const char *end = rest->len ? memchr(rest->p, at, rest->len) : NULL;
+	struct ht_str head = {rest->p, end ? (size_t)(end - rest->p) : rest->len};
+	size_t skip = end ? head.len + 1 : head.len;
+
+	rest->p += skip;
+	rest->len -= skip;
+	return head;
 }
 
 /* The shape only. A dot too many ends up in the MAC, which then has the wrong length. */
@@ -415,13 +226,13 @@ static bool split_token(struct ht_str token, struct fields *ret)
 	ret->attributes = cut(&token, '.');
 	ret->mac = token;
 	return ht_str_eq(version, HT_STR(VERSION)) && ret->kid.len == HT_KEY_ID_LEN &&
-	       ret->attributes.len <= ATTRIBUTES_TEXT_MAX && ret->mac.len == MAC_LEN;
+	       ret->attributes.len <= HT_ATTRIBUTES_TEXT_MAX && ret->mac.len == MAC_LEN;
 }
 
 static bool mac_is_right(const struct ht_token_params *p, const struct fields *f)
 {
 	struct ht_mac_key scratch;
-	const struct ht_mac_key *key = native_key(&p->secret, &scratch);
+	const struct ht_mac_key *key = ht_token_named_key(&p->secret, &scratch);
 	char mac[MAC_LEN];
 	bool right = false;
 
@@ -434,6 +245,30 @@ static bool mac_is_right(const struct ht_token_params *p, const struct fields *f
 	return right;
 }
 
+bool ht_token_kid_lives(const char *kid, const struct ht_key *key, uint64_t now_s)
+{
+	for (size_t i = 0; i < key->nsecrets; i++) {
+		const struct ht_secret *s = &key->secrets[i];
+		struct ht_mac_key scratch;
+		bool claims;
+
+		if (s->retire_s && s->retire_s <= now_s)
+			continue;
+		claims = !memcmp(kid, ht_token_named_key(s, &scratch)->id, HT_KEY_ID_LEN);
+		ht_token_key_done(s, &scratch);
+		if (claims)
+			return true;
+	}
+	return false;
+}
+
+bool ht_native_outlived(struct ht_str token, const struct ht_key *key, uint64_t now_s)
+{
+	struct fields f;
+
+	return split_token(token, &f) && !ht_token_kid_lives(f.kid.p, key, now_s);
+}
+
 enum ht_token_verdict ht_native_check(const struct ht_token_params *p, struct ht_str token,
 				      uint64_t now_s, struct ht_token_info *ret)
 {
@@ -444,7 +279,7 @@ enum ht_token_verdict ht_native_check(const struct ht_token_params *p, struct ht
 		return HT_TOKEN_REFUSED;
 	if (!split_token(token, &f) || !parse_time(f.issued, &info.issued_s) ||
 	    !parse_time(f.expires, &info.expires_s) || info.issued_s >= info.expires_s ||
-	    !mac_is_right(p, &f) || !decode_attributes(f.attributes, &info))
+	    !mac_is_right(p, &f) || !ht_attributes_decode(f.attributes, &info))
 		return HT_TOKEN_FORGED;
 	ret->issued_s = info.issued_s;
 	ret->expires_s = info.expires_s;

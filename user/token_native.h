@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What token.c, token_native.c and token_session.c share. Nobody else includes it.
+ * What the token*.c files share. Nobody else includes it.
  */
 #ifndef HT_TOKEN_NATIVE_H
 #define HT_TOKEN_NATIVE_H
@@ -27,8 +27,25 @@ size_t ht_base64url_encode(const uint8_t *bytes, size_t len, char *ret);
  */
 bool ht_base64url_decode(struct ht_str text, char *ret, size_t *ret_len);
 
+/*
+ * What is carried of a Set-Cookie's attributes. Encoding: -EPERM if they have no such text. Decoding
+ * fills `persistent` and `attributes` of *ret if it is one.
+ */
+#define HT_ATTRIBUTES_TEXT_MAX 431
+int ht_attributes_encode(struct ht_str attributes, bool persistent,
+			 char ret[HT_ATTRIBUTES_TEXT_MAX], size_t *ret_len);
+bool ht_attributes_decode(struct ht_str text, struct ht_token_info *ret);
+
+#define HT_TOKEN_TIME_MAX 253402300799ull /* the last second of the year 9999 */
+
+/* Is a live secret of the key the one of this id? */
+bool ht_token_kid_lives(const char *kid, const struct ht_key *key, uint64_t now_s);
+
 /* The kept state of a secret, or one made in *scratch, which ht_token_key_done() then wipes. */
 const struct ht_mac_key *ht_token_key(const struct ht_secret *secret, struct ht_mac_key *scratch);
+/* The same with its id. */
+const struct ht_mac_key *ht_token_named_key(const struct ht_secret *secret,
+					    struct ht_mac_key *scratch);
 void ht_token_key_done(const struct ht_secret *secret, struct ht_mac_key *scratch);
 
 #endif

@@ -86,24 +86,33 @@ bool ht_session_id_like(struct ht_str text)
 	return ht_session_id_parse(text, data, &time);
 }
 
+static bool mac_is_right(const struct ht_token_params *p, const uint8_t data[HT_SESSION_DATA],
+			 struct ht_str id)
+{
+	char mac[MAC_LEN];
+	bool right;
+
+	mac_of(&p->secret, data, id.p + TIME_AT, mac);
+	right = !CRYPTO_memcmp(id.p + MAC_AT, mac, sizeof(mac));
+	OPENSSL_cleanse(mac, sizeof(mac)); /* what a forger lacks */
+	return right;
+}
+
 enum ht_token_verdict ht_session_check(const struct ht_token_params *p, struct ht_str token,
 				       uint64_t now_s, struct ht_token_info *ret)
 {
 	uint8_t data[HT_SESSION_DATA];
-	char mac[MAC_LEN];
 	uint64_t issued_s, expires_s;
-	bool right;
+	bool over;
 
 	if (!ht_str_eq(token, p->value) || !ht_session_id_parse(token, data, &issued_s))
 		return HT_TOKEN_FORGED;
 	expires_s = issued_s + p->lifetime_s + 1; /* the seed's last second is a good one */
-	mac_of(&p->secret, data, token.p + TIME_AT, mac);
-	right = !CRYPTO_memcmp(token.p + MAC_AT, mac, sizeof(mac));
-	OPENSSL_cleanse(mac, sizeof(mac)); /* what a forger lacks */
 	/* its secret may have gone before it: whoever was away that long forges nothing */
-	if (!right && now_s < expires_s)
+	over = now_s >= expires_s;
+	if (!over && !mac_is_right(p, data, token))
 		return HT_TOKEN_FORGED;
 	ret->issued_s = issued_s;
 	ret->expires_s = expires_s;
-	return now_s < expires_s ? HT_TOKEN_VALID : HT_TOKEN_EXPIRED;
+	return over ? HT_TOKEN_EXPIRED : HT_TOKEN_VALID;
 }

@@ -295,7 +295,7 @@ static ssize_t backend_write(void *arg, const void *data, size_t len)
 /* What is encrypted, the kernel's gate can't judge: it is judged here, as when the gate is off. */
 static int backend_secure(struct ht_backend *b)
 {
-	int err = ht_tls_connect(&b->tls, b->set->peers->tls, &b->source,
+	int err = ht_tls_connect(&b->tls, b->set->peers->tls, &b->source, NULL,
 				 b->upstream->config->host);
 
 	if (err)

@@ -54,7 +54,7 @@ closed() { [ "$(stat -c %a "$root/etc/hardtack")" = 750 ]; }
 complete() {
 	(cd "$root" && md5sum --quiet -c "$work/db/info/hardtack.md5sums" &&
 		ls lib/systemd/system/hardtack.service usr/share/man/man8/hardtack{d,ctl}.8.gz \
-			usr/share/man/man5/hardtack.yaml.5.gz usr/share/man/man7/hardtack-native.7.gz \
+			usr/share/man/man5/hardtack.yaml.5.gz usr/share/man/man7/hardtack-{native,fleet,secure-cookie}.7.gz \
 			etc/hardtack/hardtack.yaml)
 }
 

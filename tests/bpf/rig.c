@@ -39,11 +39,19 @@ static void rig_listen(struct rig *r)
 
 void rig_open(struct rig *r, uint32_t weak)
 {
+	rig_open_sealed(r, weak, RIG_SEALED);
+}
+
+void rig_open_sealed(struct rig *r, uint32_t weak, uint32_t max_sealed)
+{
 	const struct ht_client client = {
 		.addr = {.ss_family = AF_INET},
 	};
-	struct ht_offload_params p = {
-		.gate = HT_REQUIRE, .max_tokens = 2000, .max_slots = 64, .max_sites = 1};
+	struct ht_offload_params p = {.gate = HT_REQUIRE,
+				      .max_tokens = 2000,
+				      .max_sealed = max_sealed,
+				      .max_slots = 64,
+				      .max_sites = 1};
 	struct ht_config config = {.file = "rig", .limits.covered_cookies = HT_RULES_MAX};
 	struct ht_client me = client;
 	struct ht_diag diag;
@@ -144,6 +152,7 @@ int pair_try(struct pair *p, const void *head, size_t len, bool more, struct ht_
 		.nmemos = RIG_RULES,
 		.memo = p->memo,
 		.client = p,
+		.opened = p->opened,
 		.more = more,
 	};
 
@@ -200,6 +209,95 @@ void rig_push(struct rig *r, size_t rule, const char *value)
 	struct ht_push push = rig_push_make(r, rule, value, NULL);
 
 	cr_assert_eq(ht_offload_push(r->offload, &push), 0);
+}
+
+void rig_seal(struct rig *r, uint32_t rules)
+{
+	for (size_t i = 0; i < r->site.nrules; i++) {
+		if (rules >> i & 1)
+			r->site.gate.rule[i].flags |= HT_RULE_SELF | HT_RULE_SEALED;
+	}
+	cr_assert_eq(ht_offload_policy(r->offload, 0, &r->site.gate), 0);
+}
+
+static void sip_padded(struct ht_sip *s, struct ht_str bytes)
+{
+	for (size_t i = 0; i < bytes.len; i += 8) {
+		uint64_t w = 0;
+
+		memcpy(&w, bytes.p + i, HT_MIN(bytes.len - i, 8));
+		ht_sip_word(s, w);
+	}
+}
+
+static struct ht_token_key key_of(struct rig *r, size_t rule, const uint64_t *digest,
+				  struct ht_str name, struct ht_str value)
+{
+	struct ht_token_key key;
+	struct ht_sip s;
+
+	ht_sip_init(&s, ht_offload_keys(r->offload)->key, 1);
+	ht_sip_word(&s, r->site.gate.rule[rule].id);
+	ht_sip_word(&s, digest[0]);
+	ht_sip_word(&s, digest[1]);
+	ht_sip_word(&s, name.len | value.len << 32);
+	sip_padded(&s, name);
+	sip_padded(&s, value);
+	key.lo = ht_sip_final(&s, 1);
+	key.hi = ht_sip_final_hi(&s);
+	return key;
+}
+
+/* `end`: the time, for plaintext only. */
+static uint64_t tag_of(struct rig *r, const struct ht_token_key *key, const uint64_t *end,
+		       struct ht_str text)
+{
+	struct ht_sip s;
+	uint64_t tag;
+
+	ht_sip_init(&s, ht_offload_keys(r->offload)->tag, 0);
+	ht_sip_word(&s, key->lo);
+	ht_sip_word(&s, key->hi);
+	ht_sip_word(&s, r->key.gen | (uint64_t)r->ring.global_gen << 32);
+	if (end)
+		ht_sip_word(&s, *end);
+	ht_sip_word(&s, text.len);
+	sip_padded(&s, text);
+	tag = ht_sip_final(&s, 0);
+	return tag ? tag : 1;
+}
+
+struct ht_push rig_sealed_make_until(struct rig *r, size_t rule, const char *name,
+				     struct ht_str value, struct ht_str text, uint64_t end)
+{
+	struct ht_push push = {
+		.key = key_of(r, rule, r->bind.digest, HT_STR(name), value),
+		.token = {.not_after_ns = end, .policy = (uint16_t)rule},
+		.sealed = text,
+	};
+
+	push.token.tag[0] = tag_of(r, &push.key, &end, text);
+	return push;
+}
+
+struct ht_push rig_sealed_make(struct rig *r, size_t rule, const char *name, struct ht_str value,
+			       struct ht_str text)
+{
+	return rig_sealed_make_until(r, rule, name, value, text, UINT64_MAX);
+}
+
+struct ht_push rig_opened_make(struct rig *r, size_t rule, const uint64_t *digest, const char *name,
+			       struct ht_str value)
+{
+	struct ht_push push = {.key = key_of(r, rule, digest, HT_STR(name), value)};
+
+	push.token = (struct ht_token){.check_lo = push.key.lo,
+				       .check_hi = push.key.hi,
+				       .key_gen = r->key.gen,
+				       .global_gen = r->ring.global_gen,
+				       .not_after_ns = UINT64_MAX,
+				       .tag = {tag_of(r, &push.key, NULL, value)}};
+	return push;
 }
 
 uint64_t rig_count(struct rig *r, enum ht_counter what)

@@ -13,6 +13,7 @@
 
 #define RIG_RULES 3 /* sid and cart are enforced, seen is report-only */
 #define RIG_BUF (2 << 20)
+#define RIG_SEALED 2048 /* entries of the map of plaintext: no test but that of it fills it */
 
 struct rig {
 	struct ht_offload *offload;
@@ -28,6 +29,7 @@ struct pair {
 	struct rig *rig;
 	struct ht_gate gate;
 	struct ht_memo memo[RIG_RULES];
+	const uint64_t *opened; /* for heads to come, see struct ht_gate_head */
 	int peer;
 	bool admitted;
 };
@@ -35,6 +37,8 @@ struct pair {
 /* Everything asserts: without BPF rights the suite fails, it never passes by not running. */
 void rig_open(struct rig *r, uint32_t weak);
 void rig_close(struct rig *r);
+/* The same with a map of plaintext of another size. */
+void rig_open_sealed(struct rig *r, uint32_t weak, uint32_t max_sealed);
 /* Other rules, with key "k" and any binding of one kind, for what follows. */
 void rig_site(struct rig *r, const struct ht_site_config *s);
 
@@ -54,6 +58,16 @@ int pair_try(struct pair *p, const void *head, size_t len, bool more, struct ht_
 const char *rig_token(struct rig *r, const char *value, char out[64]);
 /* Pushes it under rule `rule`, in the current generations. */
 void rig_push(struct rig *r, size_t rule, const char *value);
+/* Makes the rules of these bits take sealed cookies. */
+void rig_seal(struct rig *r, uint32_t rules);
+/* A cookie's plaintext, by abi.h's own words; `value` is what the client sends. Borrows `text`. */
+struct ht_push rig_sealed_make(struct rig *r, size_t rule, const char *name, struct ht_str value,
+			       struct ht_str text);
+struct ht_push rig_sealed_make_until(struct rig *r, size_t rule, const char *name,
+				     struct ht_str value, struct ht_str text, uint64_t end);
+/* A token for a value itself, under a one-time digest, as the daemon lets plaintext through. */
+struct ht_push rig_opened_make(struct rig *r, size_t rule, const uint64_t *digest, const char *name,
+			       struct ht_str value);
 /* What rig_push() would push, to be spoilt first. */
 struct ht_push rig_push_make(struct rig *r, size_t rule, const char *value, const char *token);
 

@@ -11,7 +11,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#include "head.h"
+#include "cut.h"
 
 struct run;
 

@@ -283,6 +283,42 @@ ATTACK(entry_recycled_under_the_reader)
 	cr_attack(memmem(got, 200, "X: y", 4) && !memmem(got, 200, "sid=victim", 10));
 }
 
+/* The same with plaintext: what is copied may be somebody else's by then. */
+ATTACK(recycled_plaintext)
+{
+	char value[64] = "0123456789012345678901234567890123456789";
+	struct ht_push push, other;
+
+	start(HT_WEAK_SEALED_TAG);
+	rig_seal(&rig, 1);
+	push = rig_sealed_make(&rig, 0, "sid", HT_STR(value), HT_STR("mine"));
+	other = rig_sealed_make(&rig, 0, "sid", HT_STR("of another"), HT_STR("EVIL"));
+	push.token = other.token;
+	push.sealed = other.sealed;
+	ht_offload_push(rig.offload, &push);
+	cr_assert_eq(
+		pair_head(&pair, head_with("sid=0123456789012345678901234567890123456789")).verdict,
+		WEAKENED ? HT_VERDICT_PASS : HT_VERDICT_MISS);
+	cr_attack(arrived("sid=EVIL"));
+}
+
+/* The daemon let one client's plaintext through; the next head on that connection is another's. */
+ATTACK(plaintext_after_a_head_with_the_same)
+{
+	const uint64_t digest[2] = {1, 2};
+	struct ht_push push;
+
+	start(HT_WEAK_OPENED);
+	rig_seal(&rig, 1);
+	push = rig_opened_make(&rig, 0, digest, "sid", HT_STR("plain"));
+	ht_offload_push(rig.offload, &push);
+	pair.opened = digest;
+	cr_assert_eq(pair_head(&pair, head_with("sid=plain")).hit, 1);
+	pair.opened = NULL;
+	pair_head(&pair, head_with("sid=plain; EVIL=1"));
+	cr_attack(arrived("EVIL"));
+}
+
 /* Half an element: the tag of one session beside the generations of a later one. */
 ATTACK(old_tag_beside_new_generations)
 {

@@ -34,18 +34,19 @@ TestSuite(cost, .init = start, .fini = finish);
 
 Test(cost, instructions_within_the_band)
 {
-	uint32_t own = 0, n = 0;
+	struct bpf_prog_info info = {0};
+	uint32_t own = 0, n = 0, len = sizeof(info);
 
 	cr_assert_eq(ht_offload_verdict_insns(rig.offload, &own, &n), 0);
-	printf("cost: verdict program, %u translated instructions of %u\n", n, own);
+	cr_assert_eq(bpf_obj_get_info_by_fd(ht_offload_verdict_fd(rig.offload), &info, &len), 0);
+	printf("cost: verdict program, %u translated instructions of %u, %u verified\n", n, own,
+	       info.verified_insns);
 	cr_assert(ht_offload_is_whole(own, n), "%u instructions of %u are out of the band", n, own);
 }
 
 /* A browser's head of about 820 bytes, six cookies, the session last. */
-static size_t browser_head(char *out, size_t cap, const char *value)
+static size_t browser_head(char *out, size_t cap, const char *cookies)
 {
-	char mac[64];
-
 	return snprintf(
 		out, cap,
 		"GET /catalog/item/4711?ref=front&sort=price HTTP/1.1\r\nHost: shop.example.com\r\n"
@@ -57,11 +58,20 @@ static size_t browser_head(char *out, size_t cap, const char *value)
 		"Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: "
 		"same-origin\r\n"
 		"Cookie: _ga=GA1.2.1234567890.1700000000; _gid=GA1.2.987654321.1700000000; "
-		"theme=dark; consent=v2-yes; sid=%s; sid_HMAC=%s\r\n"
+		"theme=dark; consent=v2-yes; %s\r\n"
 		"X-Forwarded-For: 192.0.2.10\r\nX-Forwarded-Proto: https\r\n"
 		"X-Forwarded-Host: shop.example.com\r\n"
 		"X-Request-ID: 00112233445566778899aabbccddeeff\r\n\r\n",
-		value, rig_token(&rig, value, mac));
+		cookies);
+}
+
+static size_t signed_head(char *out, size_t cap, const char *value)
+{
+	char mac[64], cookies[256];
+
+	snprintf(cookies, sizeof(cookies), "sid=%s; sid_HMAC=%s", value,
+		 rig_token(&rig, value, mac));
+	return browser_head(out, cap, cookies);
 }
 
 static double per_run(int prog_fd, struct bpf_prog_info *before)
@@ -105,7 +115,9 @@ static void drain(int fd)
 /* HT_SCALE=small: in a virtual machine times say nothing, but it must work. */
 #define ROUNDS (getenv("HT_SCALE") ? 1000 : 20000)
 
-static double cost_of_heads(int prog, const char *kind, char (*heads)[1200], const size_t *lens,
+#define HEAD_MAX 2800
+
+static double cost_of_heads(int prog, const char *kind, char (*heads)[HEAD_MAX], const size_t *lens,
 			    int n)
 {
 	struct bpf_prog_info info = {0};
@@ -139,7 +151,7 @@ static double cost_of_hmac(void)
 
 Test(cost, verdict_beside_an_empty_program)
 {
-	static char heads[1000][1200];
+	static char heads[1000][HEAD_MAX];
 	static size_t lens[1000];
 	struct bpf_prog_info info = {0};
 	int stats = bpf_enable_stats(BPF_STATS_RUN_TIME), plain[2], prog;
@@ -152,7 +164,7 @@ Test(cost, verdict_beside_an_empty_program)
 	for (int i = 0; i < 1000; i++) {
 		snprintf(value, sizeof(value), "%024d", i);
 		rig_push(&rig, 0, value);
-		lens[i] = browser_head(heads[i], sizeof(heads[i]), value);
+		lens[i] = signed_head(heads[i], sizeof(heads[i]), value);
 	}
 	prog = ht_offload_verdict_fd(rig.offload);
 	printf("cost: heads of %zu bytes, 6 cookies\n", lens[0]);
@@ -174,6 +186,57 @@ Test(cost, verdict_beside_an_empty_program)
 	printf("cost: %-28s %6.0f ns\n", "one HMAC() in userspace", cost_of_hmac());
 	cr_assert_eq(ht_offload_run_stats(rig.offload, &ns, &runs), 0);
 	cr_assert_geq(runs, 2 * ROUNDS);
+	close(stats);
+}
+
+#define SEALED_SESSIONS 100
+
+/* Cookies of `len` bytes, sealed, pushed, and the heads with them. */
+static void seal_heads(size_t len, char (*heads)[HEAD_MAX], size_t *lens)
+{
+	static char text[HT_SEALED_MAX], value[2048], cookies[2048 + 8];
+	struct ht_push push;
+
+	for (int i = 0; i < SEALED_SESSIONS; i++) {
+		size_t n = (len + 56) * 4 / 3;
+
+		memset(text, 'p', len);
+		memset(value, 'v', n);
+		snprintf(value, sizeof(value), "%04d", i);
+		value[4] = 'v';
+		value[n] = 0;
+		push = rig_sealed_make(&rig, 0, "sid", HT_STR(value), (struct ht_str){text, len});
+		cr_assert_eq(ht_offload_push(rig.offload, &push), 0);
+		snprintf(cookies, sizeof(cookies), "sid=%s", value);
+		lens[i] = browser_head(heads[i], HEAD_MAX, cookies);
+	}
+}
+
+/* What opening adds: the key is made of the longer value, and the plaintext copied and hashed. */
+Test(cost, sealed_beside_signed)
+{
+	static const size_t lengths[] = {32, 200, 1024};
+	static char heads[SEALED_SESSIONS][HEAD_MAX];
+	static size_t lens[SEALED_SESSIONS];
+	int stats = bpf_enable_stats(BPF_STATS_RUN_TIME);
+	int prog = ht_offload_verdict_fd(rig.offload);
+	char value[32], kind[64];
+
+	cr_assert_geq(stats, 0);
+	for (int i = 0; i < SEALED_SESSIONS; i++) {
+		snprintf(value, sizeof(value), "%024d", i);
+		rig_push(&rig, 0, value);
+		lens[i] = signed_head(heads[i], HEAD_MAX, value);
+	}
+	cost_of_heads(prog, "signed, 100 sessions", heads, lens, SEALED_SESSIONS);
+	rig_seal(&rig, 1);
+	for (size_t k = 0; k < HT_ARRAY_SIZE(lengths); k++) {
+		ht_offload_flush(rig.offload);
+		seal_heads(lengths[k], heads, lens);
+		snprintf(kind, sizeof(kind), "sealed, %zu bytes", lengths[k]);
+		cost_of_heads(prog, kind, heads, lens, SEALED_SESSIONS);
+	}
+	cr_assert_geq(rig_count(&rig, HT_COUNT_OPENED), 3 * ROUNDS - 100);
 	close(stats);
 }
 

@@ -7,13 +7,16 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "guard.h"
 #include "log.h"
@@ -242,11 +245,31 @@ static struct sockaddr_storage address(const char *text, unsigned port)
 
 static void apply(enum ht_guard_mode mode)
 {
-	const struct ht_guard_settings s = {&config, trusted, HT_ARRAY_SIZE(trusted), doors,
-					    HT_ARRAY_SIZE(doors)};
+	const struct ht_guard_settings s = {
+		.config = &config,
+		.trusted = trusted,
+		.ntrusted = HT_ARRAY_SIZE(trusted),
+		.doors = doors,
+		.ndoors = HT_ARRAY_SIZE(doors),
+	};
 
 	config.mode = mode;
 	cr_assert_eq(ht_guard_apply(guard, &s), 0);
+}
+
+static void set_sysctl(const char *path, const char *value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	cr_assert(fd >= 0 && write(fd, value, strlen(value)) > 0, "%s", path);
+	close(fd);
+}
+
+/* A network of our own, where packets come in by `lo`. */
+static void set_forwarding(const char *on)
+{
+	set_sysctl("/proc/sys/net/ipv4/conf/all/forwarding", on);
+	set_sysctl("/proc/sys/net/ipv6/conf/all/forwarding", on);
 }
 
 static void open_guard(uint32_t max)
@@ -255,6 +278,8 @@ static void open_guard(uint32_t max)
 	const char *why;
 
 	ht_log_level(LOG_ERR);
+	cr_assert_eq(unshare(CLONE_NEWNET), 0);
+	set_forwarding("0");
 	config = (struct ht_guard_config){
 		.mode = HT_GUARD_DROP,
 		.allow = allow,
@@ -389,6 +414,28 @@ Test(guard, cut_off_at_every_byte)
 	}
 }
 
+/* 0.0.0.0:8443 and [::]:9443 are doors of this machine, not of those that it forwards to. */
+Test(guard, a_router_lets_through_what_is_not_for_itself)
+{
+	const struct form v4 = {"IPv4", .to = "192.0.2.200", .port = 8443},
+			  v6 = {"IPv6", .headers = "", .to = "2001:db8:5::5", .port = 9443},
+			  named = {.name = "a door by its address"};
+	/* where it would be forwarded to does not matter */
+	const char *const set_up = "ip link set lo up && ip route add default dev lo && "
+				   "ip -6 route add default dev lo";
+
+	cr_assert_eq(system(set_up), 0);
+	cr_expect(drops(&v4) && drops(&v6), "nothing is forwarded yet");
+	set_forwarding("1");
+	cr_expect_not(drops(&v4));
+	cr_expect_not(drops(&v6));
+	cr_expect(drops(&named), "whatever the routes are");
+	cr_assert_eq(system("ip addr add 192.0.2.200/32 dev lo && "
+			    "ip -6 addr add 2001:db8:5::5/128 dev lo"),
+		     0);
+	cr_expect(drops(&v4) && drops(&v6), "its own address");
+}
+
 /* ---- bans ---- */
 
 struct found {
@@ -481,6 +528,23 @@ Test(guard, a_ban_is_lifted)
 	cr_expect_not(drops(&(struct form){"IPv6", .headers = ""}));
 }
 
+/* What can't be written is still what it was, and is counted so. */
+Test(guard, a_failure_changes_no_count)
+{
+	struct sockaddr_storage a = address("198.51.100.7", 0);
+	struct ht_guard_counters n;
+	int fd = bans_fd();
+
+	cr_assert_eq(ht_guard_running(guard), 2, "those of every test");
+	cr_assert_eq(bpf_map_freeze(fd), 0);
+	cr_expect_lt(ht_guard_ban(guard, &a, 0), 0);
+	cr_expect_lt(ht_guard_pardon(guard, &a), 0);
+	cr_expect_eq(ht_guard_running(guard), 2);
+	ht_guard_counters(guard, &n);
+	cr_expect_eq(n.failed, 1);
+	close(fd);
+}
+
 Test(guard, who_is_allowed_can_not_be_banned)
 {
 	cr_expect_eq(ban("203.0.113.1", 0), -EPERM);
@@ -496,12 +560,12 @@ Test(guard, five_different_forged_cookies_are_a_ban)
 	const struct sockaddr *client = (const struct sockaddr *)&a;
 
 	for (int i = 0; i < 100; i++)
-		cr_expect_not(ht_guard_forged(guard, client, 4711, 1000));
+		cr_expect_not(ht_guard_forged(guard, client, 1, 4711, 1000));
 	for (uint64_t i = 1; i <= 3; i++)
-		cr_expect_not(ht_guard_forged(guard, client, i, 1000));
+		cr_expect_not(ht_guard_forged(guard, client, 1, i, 1000));
 	cr_expect_not(drops(&f));
 	cr_expect_eq(ht_guard_ask(guard, client), HT_GUARD_OFF);
-	cr_expect(ht_guard_forged(guard, client, 4, 1000));
+	cr_expect(ht_guard_forged(guard, client, 1, 4, 1000));
 	cr_expect(drops(&f));
 	cr_expect_eq(ht_guard_ask(guard, client), HT_GUARD_DROP);
 	cr_expect_eq(entry("198.51.100.50").ban.forged, 5);
@@ -514,8 +578,8 @@ Test(guard, whoever_is_allowed_is_not_scored)
 	struct ht_guard_counters n;
 
 	for (uint64_t i = 0; i < 50; i++) {
-		cr_expect_not(ht_guard_forged(guard, (struct sockaddr *)&a, i, 1000));
-		cr_expect_not(ht_guard_forged(guard, (struct sockaddr *)&b, i, 1000));
+		cr_expect_not(ht_guard_forged(guard, (struct sockaddr *)&a, 1, i, 1000));
+		cr_expect_not(ht_guard_forged(guard, (struct sockaddr *)&b, 1, i, 1000));
 	}
 	ht_guard_counters(guard, &n);
 	cr_expect_eq(n.spared, 100);
@@ -530,7 +594,7 @@ Test(guard, a_banned_source_is_not_banned_again)
 
 	apply(HT_GUARD_REPORT);
 	for (uint64_t i = 0; i < 50; i++)
-		cr_expect_not(ht_guard_forged(guard, (struct sockaddr *)&a, i, 1000));
+		cr_expect_not(ht_guard_forged(guard, (struct sockaddr *)&a, 1, i, 1000));
 	ht_guard_counters(guard, &n);
 	cr_expect_eq(n.bans[HT_GUARD_REPORT], 1);
 	cr_expect_eq(ht_guard_ask(guard, (struct sockaddr *)&a), HT_GUARD_REPORT);

@@ -581,8 +581,7 @@ void backend_stop(struct backend *be)
 void backend_reply_bytes(struct backend *be, const void *raw, size_t len, bool close_after)
 {
 	be_lock(be);
-	free(be->reply);
-	be->reply = NULL;
+	be->reply = NULL; /* the one before stays: a handler may not be back from send() yet */
 	if (raw) {
 		be->reply = malloc(len + 1);
 		memcpy(be->reply, raw, len);

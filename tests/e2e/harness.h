@@ -28,6 +28,7 @@
 const char *run_dir(void);	 /* certificates live here: edge, other, ca, alice, ... */
 int run_deadline_ms(void);	 /* how long to wait for what must come */
 bool run_gate_on(void);		 /* GATE asks for the kernel and BPF can be had */
+bool run_slow(void);		 /* HT_SLOW: a request may take seconds */
 bool run_sanitized(void);	 /* hardtackd was built with a sanitizer */
 bool run_small(void);		 /* HT_SCALE=small: fewer requests, smaller bodies, same checks */
 const char *run_test_name(void); /* suite.test */
@@ -126,9 +127,10 @@ struct gw_spec {
 	const char *upstreams;	/* instead of "127.0.0.1:PORT" of `backend` */
 	const char *tls_extra;	/* further lines of the TLS block, six blanks deep */
 	const char *tls2_extra; /* a second TLS listener with these lines */
+	const char *address;	/* of the plain listener; 127.0.0.1 */
 	const char *plain_extra; /* further lines of the plain listener, four blanks deep */
 	const char *site_extra;	 /* further lines of the one site, four blanks deep */
-	const char *timeouts, *limits, *tokens; /* YAML flow maps */
+	const char *timeouts, *limits, *tokens; /* YAML flow maps; tokens: 10000 */
 	const char *keys;			/* further lines of `keys` */
 	const char *top;			/* further lines at top level */
 	const char *gate;			/* instead of what HT_GATE says */

@@ -76,6 +76,17 @@ static void small_buffers(void)
 	close(fd);
 }
 
+/*
+ * A test waits most of the time: for the kernel to make and free the daemon's maps, for a timeout
+ * that it is about. As many at once as keep the processors busy, unless -j says otherwise.
+ */
+static size_t jobs(void)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return cpus < 1 ? 3 : cpus > 4 ? 12 : (size_t)cpus * 3;
+}
+
 int main(int argc, char **argv)
 {
 	char dir[] = "/tmp/ht-e2e-XXXXXX", pid[16];
@@ -101,6 +112,7 @@ int main(int argc, char **argv)
 	run_make_certificates();
 
 	tests = criterion_initialize();
+	criterion_options.jobs = jobs();
 	if (criterion_handle_args(argc, argv, true))
 		criterion_run_all_tests(tests);
 	criterion_finalize(tests);

@@ -99,9 +99,14 @@ bool run_sanitized(void)
 	return known;
 }
 
+bool run_slow(void)
+{
+	return getenv("HT_SLOW");
+}
+
 int run_deadline_ms(void)
 {
-	return getenv("HT_SLOW") ? 120000 : run_sanitized() ? 60000 : 30000;
+	return run_slow() ? 240000 : run_sanitized() ? 60000 : 30000;
 }
 
 bool run_small(void)

@@ -15,7 +15,8 @@
 TestSuite(backend_tls, .timeout = E2E_TIMEOUT);
 
 /* The gate can't be required here: what it would judge is encrypted. */
-static struct gw *gw_to(struct backend *be, const char *host, const char *ca)
+static struct gw *gw_within(struct backend *be, const char *host, const char *ca,
+			    const char *timeouts)
 {
 	const char *gate = getenv("HT_GATE");
 	char upstreams[128], extra[300] = "";
@@ -26,7 +27,13 @@ static struct gw *gw_to(struct backend *be, const char *host, const char *ca)
 	return gw_start(
 		be, &(struct gw_spec){.upstreams = upstreams,
 				      .site_extra = extra,
+				      .timeouts = timeouts,
 				      .gate = gate && !strcmp(gate, "require") ? "auto" : NULL});
+}
+
+static struct gw *gw_to(struct backend *be, const char *host, const char *ca)
+{
+	return gw_within(be, host, ca, NULL);
 }
 
 static const struct {
@@ -152,8 +159,8 @@ Test(backend_tls, a_wrong_certificate_gets_nothing)
 
 Test(backend_tls, one_that_speaks_no_tls_is_502)
 {
-	struct backend *be = backend_start(NULL);
-	struct gw *gw = gw_to(be, "localhost", "edge");
+	struct backend *be = backend_start(NULL); /* waits for the end of a head */
+	struct gw *gw = gw_within(be, "localhost", "edge", "{ connect: 1s }");
 
 	be->no_record = true;
 	cr_expect_geq(client_once(gw, NULL, ""), 502);

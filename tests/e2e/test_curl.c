@@ -11,6 +11,8 @@
 
 TestSuite(curl, .timeout = E2E_TIMEOUT);
 
+#define PATIENCE (run_slow() ? "500" : "60") /* seconds, of curl */
+
 static bool have_curl(void)
 {
 	return !access("/usr/bin/curl", X_OK) && nginx_have();
@@ -37,8 +39,8 @@ static void jar_open(struct jar *j, struct gw *gw, const char *target)
 
 static int fetch(struct jar *j, struct text *out, const char *more, const char *arg)
 {
-	const char *argv[] = {"curl",  "-sS",	    "-i",	"--max-time", "60",    "--cacert",
-			      j->ca,   "--resolve", j->resolve, "-b",	      j->path, "-c",
+	const char *argv[] = {"curl",  "-sS",	    "-i",	"--max-time", PATIENCE, "--cacert",
+			      j->ca,   "--resolve", j->resolve, "-b",	      j->path,	"-c",
 			      j->path, j->url,	    more,	arg,	      NULL};
 
 	text_clear(out);
@@ -134,7 +136,7 @@ Test(curl, upload_with_expect_and_chunks)
 				 "-sS",
 				 "-i",
 				 "--max-time",
-				 "60",
+				 PATIENCE,
 				 "--cacert",
 				 j.ca,
 				 "--resolve",

@@ -4,129 +4,14 @@
  * whatever happens to memcached. Crowds come to all of them all the time; not one session may be
  * lost. Gateways of the old kind are played by the test, as the seed's code does it.
  */
-#include <arpa/inet.h>
-#include <criterion/criterion.h>
-#include <dirent.h>
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "visitor.h"
+#include "nodes.h"
 
 TestSuite(fleet, .timeout = E2E_TIMEOUT);
-
-/* ---- memcached ---- */
-
-struct store {
-	int port;
-	pid_t pid;
-};
-
-static int store_connect(const struct store *s)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET,
-				.sin_port = htons((uint16_t)s->port),
-				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (!connect(fd, (struct sockaddr *)&a, sizeof(a)))
-		return fd;
-	close(fd);
-	return -1;
-}
-
-static bool store_is_up(const struct store *s)
-{
-	int fd = store_connect(s);
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
-}
-
-static void store_start(struct store *s)
-{
-	pid_t parent = getpid();
-	char port[16];
-
-	if (!s->port)
-		s->port = port_free();
-	snprintf(port, sizeof(port), "%d", s->port);
-	s->pid = fork();
-	cr_assert_geq(s->pid, 0);
-	if (!s->pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(126);
-		execlp("memcached", "memcached", "-u", "nobody", "-l", "127.0.0.1", "-p", port,
-		       "-t", "1", "-m", "4", (char *)NULL);
-		_exit(127);
-	}
-	cr_assert(e2e_wait(store_is_up(s)), "memcached does not start");
-	cr_assert_eq(waitpid(s->pid, NULL, WNOHANG), 0, "port %d is somebody else's", s->port);
-}
-
-static void store_kill(struct store *s)
-{
-	if (s->pid <= 0)
-		return;
-	kill(s->pid, SIGCONT);
-	kill(s->pid, SIGKILL);
-	waitpid(s->pid, NULL, 0);
-	s->pid = 0;
-}
-
-/* What it answers to one request, which the test itself makes. */
-static void store_say(const struct store *s, struct text *out, const char *fmt, ...)
-{
-	struct text line = {0};
-	int fd = store_connect(s);
-	char buf[1024];
-	char word[1024];
-	ssize_t n;
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(word, sizeof(word), fmt, ap);
-	va_end(ap);
-	cr_assert(fd >= 0);
-	text_addf(&line, "%s\r\nquit\r\n", word);
-	cr_assert_eq(send(fd, line.p, line.len, MSG_NOSIGNAL), (ssize_t)line.len);
-	text_clear(out);
-	text_add(out, "", 0);
-	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
-		text_add(out, buf, (size_t)n);
-	close(fd);
-	text_free(&line);
-}
-
-static void store_put(const struct store *s, const char *name, const char *value)
-{
-	struct text out = {0};
-
-	store_say(s, &out, "set %s 0 0 %zu\r\n%s", name, strlen(value), value);
-	cr_assert(text_has(out.p, out.len, "STORED"), "%s", out.p);
-	text_free(&out);
-}
-
-/* The value into ret[cap]; "" if there is none. */
-static void store_get(const struct store *s, const char *name, char *ret, size_t cap)
-{
-	struct text out = {0};
-	char *line;
-
-	store_say(s, &out, "get %s", name);
-	line = strncmp(out.p, "VALUE ", 6) ? NULL : strstr(out.p, "\r\n");
-	snprintf(ret, cap, "%.*s", line ? (int)strcspn(line + 2, "\r") : 0, line ? line + 2 : "");
-	text_free(&out);
-}
 
 /* ---- nodes ---- */
 
@@ -134,7 +19,7 @@ static void store_get(const struct store *s, const char *name, char *ret, size_t
 
 struct fleet {
 	struct backend *be;
-	struct store store;
+	struct memcached store;
 	struct gw *gw[NODES];
 	size_t n;
 	char keys[256];
@@ -155,7 +40,7 @@ static void fleet_open(struct fleet *f, size_t nodes)
 	memset(f, 0, sizeof(*f));
 	f->be = backend_start(visitor_backend);
 	f->be->no_record = true;
-	store_start(&f->store);
+	memcached_start(&f->store);
 	fleet_spec(f);
 	for (; f->n < nodes; f->n++)
 		f->gw[f->n] = gw_start(f->be, &f->spec);
@@ -169,7 +54,7 @@ static void expect_clean_log(struct fleet *f, struct gw *gw)
 	char *log = text_file(gw->stderr_path, &len), value[256];
 
 	for (size_t i = 0; f->store.pid && i < E2E_ARRAY_SIZE(names); i++) {
-		store_get(&f->store, names[i], value, sizeof(value));
+		snprintf(value, sizeof(value), "%s", memcached_get(&f->store, names[i]));
 		if (strlen(value) < 88)
 			continue;
 		value[20] = 0;
@@ -185,70 +70,13 @@ static void fleet_close(struct fleet *f)
 		gw_stop(f->gw[i]);
 	}
 	backend_stop(f->be);
-	store_kill(&f->store);
-}
-
-static double of_ring(struct gw *gw, const char *metric)
-{
-	return gw_metric(gw, metric, "key=\"ring\"", NULL);
-}
-
-static double unreachable(struct gw *gw)
-{
-	return gw_metric(gw, "hardtack_key_store_failures_total", "key=\"ring\"",
-			 "reason=\"unreachable\"", NULL);
-}
-
-static bool ctl(struct gw *gw, const char *command, struct text *out)
-{
-	text_clear(out);
-	return !gw_ctl(gw, out, command, "ring");
-}
-
-/* Refused until every node has the secret that comes next. */
-static bool rotates(struct gw *gw)
-{
-	struct text out = {0};
-	bool done = e2e_wait(ctl(gw, "rotate", &out));
-
-	cr_expect(done, "%s", out.p);
-	text_free(&out);
-	return done;
+	memcached_kill(&f->store);
 }
 
 static bool all_rotated(struct fleet *f, double n)
 {
 	for (size_t i = 0; i < f->n; i++) {
-		if (of_ring(f->gw[i], "hardtack_key_rotations_total") < n)
-			return false;
-	}
-	return true;
-}
-
-/* The secret that a node signs with, by what it says of itself. */
-static void signing_id(struct gw *gw, char ret[32])
-{
-	struct text out = {0};
-	char *at;
-
-	cr_assert_eq(gw_ctl(gw, &out, "status", NULL), 0);
-	at = strstr(out.p, "keys.1.secrets.0.id");
-	cr_assert(at, "%s", out.p);
-	cr_assert_eq(sscanf(at, "keys.1.secrets.0.id %31s", ret), 1);
-	text_free(&out);
-}
-
-/* There is one secret that all sign with, and it is not `before`. */
-static bool all_sign_alike(struct fleet *f, const char *before)
-{
-	char first[32], id[32];
-
-	signing_id(f->gw[0], first);
-	if (!strcmp(first, before))
-		return false;
-	for (size_t i = 1; i < f->n; i++) {
-		signing_id(f->gw[i], id);
-		if (strcmp(id, first))
+		if (ring_rotations(f->gw[i]) < n)
 			return false;
 	}
 	return true;
@@ -259,9 +87,9 @@ static bool all_polled(struct fleet *f)
 	double polls[NODES];
 
 	for (size_t i = 0; i < f->n; i++)
-		polls[i] = of_ring(f->gw[i], "hardtack_key_store_polls_total");
+		polls[i] = ring_polls(f->gw[i]);
 	for (size_t i = 0; i < f->n; i++) {
-		if (!e2e_wait(of_ring(f->gw[i], "hardtack_key_store_polls_total") > polls[i] + 1))
+		if (!e2e_wait(ring_polls(f->gw[i]) > polls[i] + 1))
 			return false;
 	}
 	return true;
@@ -290,7 +118,7 @@ Test(fleet, a_session_of_one_is_one_of_all)
 		if (run_gate_on())
 			cr_expect_eq(gw_hits(f.gw[i]) - hits, i ? 3 : 6, "a miss, then a hit");
 	}
-	cr_assert(rotates(f.gw[1]));
+	cr_assert(ring_rotates(f.gw[1]));
 	cr_assert(visitor_is_in(&v, c[1]));
 	cr_expect_eq(v.renewed, 3, "a new token");
 	for (size_t i = 0; i < NODES; i++)
@@ -319,18 +147,18 @@ Test(fleet, a_revocation_holds_everywhere)
 	client_close(c);
 	gw_terminate(f.gw[2]);
 	cr_assert_eq(gw_end(f.gw[2]), 0);
-	cr_assert(ctl(f.gw[1], "revoke", &out), "%s", out.p);
+	cr_assert(ring_ctl(f.gw[1], "revoke", &out), "%s", out.p);
 	for (size_t i = 0; i < 2; i++) {
 		c = client_plain(f.gw[i]);
 		if (!i) /* it need not have heard of it at once */
-			cr_expect(e2e_wait(of_ring(f.gw[i], "hardtack_key_rotations_total") == 1));
+			cr_expect(e2e_wait(ring_rotations(f.gw[i]) == 1));
 		one = v;
 		cr_expect(visitor_is_out(&one, c), "node %zu", i);
 		client_close(c);
 	}
 	/* memcached forgets all of it, and the one that was away starts with its copy */
-	store_kill(&f.store);
-	store_start(&f.store);
+	memcached_kill(&f.store);
+	memcached_start(&f.store);
 	cr_assert(gw_restart(f.gw[2]));
 	cr_assert(all_polled(&f));
 	cr_assert(all_polled(&f));
@@ -356,15 +184,15 @@ Test(fleet, revoked_while_memcached_is_away)
 	for (size_t i = 0; i < 2; i++)
 		c[i] = client_plain(f.gw[i]);
 	cr_assert(visitor_login(&v, c[0], "alice"));
-	store_kill(&f.store);
-	cr_assert(ctl(f.gw[0], "revoke", &out), "%s", out.p);
+	memcached_kill(&f.store);
+	cr_assert(ring_ctl(f.gw[0], "revoke", &out), "%s", out.p);
 	cr_expect(text_has(out.p, out.len, "does not answer"), "%s", out.p);
 	one = v;
 	cr_expect(visitor_is_out(&one, c[0]), "here it holds at once");
 	one = v;
 	cr_expect(visitor_is_in(&one, c[1]), "the other one can't know");
-	store_start(&f.store);
-	cr_expect(e2e_wait(of_ring(f.gw[1], "hardtack_key_rotations_total") == 1));
+	memcached_start(&f.store);
+	cr_expect(e2e_wait(ring_rotations(f.gw[1]) == 1));
 	one = v;
 	cr_expect(visitor_is_out(&one, c[1]));
 	for (size_t i = 0; i < 2; i++)
@@ -388,7 +216,7 @@ Test(fleet, a_start_without_memcached)
 	c = client_plain(f.gw[0]);
 	cr_assert(visitor_login(&v, c, "alice"));
 	client_close(c);
-	store_kill(&f.store);
+	memcached_kill(&f.store);
 	cr_assert(gw_restart(f.gw[0]), "it has a copy");
 	c = client_plain(f.gw[0]);
 	cr_expect(visitor_is_in(&v, c));
@@ -402,11 +230,11 @@ Test(fleet, a_start_without_memcached)
 	cr_expect_eq(gw->exit_status, 2);
 	cr_expect(gw_logged(gw, "key 'ring' has no secret"));
 	cr_expect(gw_logged(gw, "start memcached"));
-	store_start(&f.store);
+	memcached_start(&f.store);
 	gw->exit_status = 0;
 	cr_expect(gw_restart(gw));
 	c = client_plain(gw);
-	cr_assert(e2e_wait(of_ring(f.gw[0], "hardtack_key_store_polls_total") > 1));
+	cr_assert(e2e_wait(ring_polls(f.gw[0]) > 1));
 	cr_assert(e2e_wait(visitor_is_in(&v, c)));
 	client_close(c);
 	gw_stop(gw);
@@ -419,53 +247,59 @@ Test(fleet, a_start_without_memcached)
 
 static void kill_and_back(struct fleet *f)
 {
-	store_kill(&f->store);
-	cr_expect(e2e_wait(unreachable(f->gw[0]) > 0));
-	store_start(&f->store);
+	memcached_kill(&f->store);
+	cr_expect(e2e_wait(ring_unreachable(f->gw[0]) > 0));
+	memcached_start(&f->store);
 }
 
 static void stop_and_go_on(struct fleet *f)
 {
-	double before = unreachable(f->gw[0]);
+	double before = ring_unreachable(f->gw[0]);
 
 	kill(f->store.pid, SIGSTOP);
-	cr_expect(e2e_wait(unreachable(f->gw[0]) > before));
+	cr_expect(e2e_wait(ring_unreachable(f->gw[0]) > before));
 	kill(f->store.pid, SIGCONT);
+}
+
+/* Answers, but for a moment and then not for a while. */
+static void slowly(struct fleet *f)
+{
+	char before[32];
+
+	ring_signs(f->gw[0], before);
+	for (int i = 0; i < 15; i++) {
+		struct text out = {0};
+
+		kill(f->store.pid, SIGSTOP);
+		run_pause_ms(100);
+		kill(f->store.pid, SIGCONT);
+		if (i == 5) /* it may well be refused */
+			ring_ctl(f->gw[0], "rotate", &out);
+		run_pause_ms(10);
+		text_free(&out);
+	}
+	cr_expect(all_polled(f));
 }
 
 static void nonsense(struct fleet *f)
 {
-	store_put(&f->store, "BPS1", "<html>no</html>");
-	store_put(&f->store, "BPS0", ":::");
+	memcached_put(&f->store, "BPS1", "<html>no</html>");
+	memcached_put(&f->store, "BPS0", ":::");
 	cr_expect(all_polled(f));
-	store_put(&f->store, "BPS2", "");
-	store_put(&f->store, "BP_VOID", "yesterday");
+	memcached_put(&f->store, "BPS2", "");
+	memcached_put(&f->store, "BP_VOID", "yesterday");
 }
 
 static void flush(struct fleet *f)
 {
-	struct text out = {0};
-
-	store_say(&f->store, &out, "flush_all");
-	text_free(&out);
-}
-
-static void restart_a_node(struct fleet *f)
-{
-	struct text out = {0};
-
-	cr_expect_eq(gw_ctl(f->gw[1], &out, "reload", NULL), 0, "%s", out.p);
-	text_free(&out);
+	memcached_say(&f->store, "flush_all");
 }
 
 static void lease_of_a_dead_one(struct fleet *f)
 {
-	struct text out = {0};
-
-	store_say(&f->store, &out, "set BP_LEASE 0 2 4\r\ndead");
+	memcached_say(&f->store, "set BP_LEASE 0 2 4\r\ndead");
 	flush(f);
-	store_say(&f->store, &out, "set BP_LEASE 0 2 4\r\ndead");
-	text_free(&out);
+	memcached_say(&f->store, "set BP_LEASE 0 2 4\r\ndead");
 }
 
 static const struct {
@@ -474,9 +308,8 @@ static const struct {
 } faults[] = {
 	{"killed, and back empty", kill_and_back},
 	{"stopped", stop_and_go_on},
+	{"slow", slowly},
 	{"garbage", nonsense},
-	{"emptied", flush},
-	{"a node reloads", restart_a_node},
 	{"the lease's holder is dead", lease_of_a_dead_one},
 };
 
@@ -493,12 +326,12 @@ Test(fleet, nobody_is_lost_whatever_happens)
 	for (size_t i = 0; i < E2E_ARRAY_SIZE(faults); i++) {
 		char before[32];
 
-		signing_id(f.gw[i % NODES], before);
-		cr_expect(rotates(f.gw[i % NODES]), "before: %s", faults[i].name);
+		ring_signs(f.gw[i % NODES], before);
+		cr_expect(ring_rotates(f.gw[i % NODES]), "before: %s", faults[i].name);
 		faults[i].happens(&f);
 		cr_expect(crowd_rounds(crowd, 1));
-		cr_expect(rotates(f.gw[(i + 1) % NODES]), "after: %s", faults[i].name);
-		cr_expect(e2e_wait(all_sign_alike(&f, before)), "%s", faults[i].name);
+		cr_expect(ring_rotates(f.gw[(i + 1) % NODES]), "after: %s", faults[i].name);
+		cr_expect(e2e_wait(ring_all_sign_alike(f.gw, f.n, before)), "%s", faults[i].name);
 		cr_expect(crowd_rounds(crowd, 1));
 	}
 	count = crowd_stop(crowd);
@@ -530,6 +363,257 @@ Test(fleet, requests_do_not_wait_for_it)
 	fleet_close(&f);
 }
 
+/* Five answers of the one between two of the other: nobody was waiting. */
+static bool polls_on(struct gw *gw)
+{
+	double failed = gw_metric(gw, "hardtack_key_store_failures_total", "key=\"stuck\"", NULL);
+	double polls = ring_polls(gw);
+
+	return e2e_wait(ring_polls(gw) >= polls + 5) &&
+	       gw_metric(gw, "hardtack_key_store_failures_total", "key=\"stuck\"", NULL) == failed;
+}
+
+Test(fleet, a_store_that_does_not_answer_delays_no_other)
+{
+	e2e_need_gate();
+	struct memcached stuck = {0};
+	struct fleet f = {0};
+	struct text keys = {0};
+
+	f.be = backend_start(visitor_backend);
+	f.be->no_record = true;
+	memcached_start(&f.store);
+	memcached_start(&stuck);
+	fleet_spec(&f);
+	text_addf(&keys,
+		  "%s  - { name: stuck, memcached: [127.0.0.1:%d], directory: other, "
+		  "poll-every: 100ms }\n",
+		  f.keys, stuck.port);
+	f.spec.keys = keys.p;
+	f.gw[f.n++] = gw_start(f.be, &f.spec);
+	kill(stuck.pid, SIGSTOP);
+	cr_assert(e2e_wait(gw_metric(f.gw[0], "hardtack_key_store_failures_total", "key=\"stuck\"",
+				     "reason=\"unreachable\"", NULL) > 0));
+	cr_expect(e2e_wait(polls_on(f.gw[0])));
+	memcached_kill(&stuck);
+	text_free(&keys);
+	fleet_close(&f);
+}
+
+/* A lease that nobody gives back: it is asked for again after a while, not at once and all the time. */
+Test(fleet, who_waits_for_the_lease_waits)
+{
+	e2e_need_gate();
+	struct text out = {0};
+	struct fleet f;
+	double polls;
+
+	fleet_open(&f, 1);
+	gw_edit(f.gw[0], "poll-every: 100ms", "poll-every: 1h");
+	node_reload(f.gw[0]);
+	memcached_say(&f.store, "set BP_LEASE 0 60 4\r\ndead");
+	polls = ring_polls(f.gw[0]);
+	cr_assert(ring_ctl(f.gw[0], "revoke", &out), "%s", out.p);
+	cr_expect(text_has(out.p, out.len, "does not answer"), "%s", out.p);
+	cr_expect_gt(
+		gw_metric(f.gw[0], "hardtack_key_store_failures_total", "reason=\"lease\"", NULL),
+		0);
+	cr_expect_lt(ring_polls(f.gw[0]) - polls, 30);
+	memcached_say(&f.store, "delete BP_LEASE");
+	text_free(&out);
+	fleet_close(&f);
+}
+
+Test(fleet, a_rotation_that_was_refused_does_not_come_later)
+{
+	e2e_need_gate();
+	struct text out = {0};
+	struct fleet f;
+
+	fleet_open(&f, 1);
+	cr_expect(ring_rotates(f.gw[0]), "it could");
+	cr_expect(e2e_wait(ring_rotations(f.gw[0]) == 1));
+	for (int i = 0; i < 3; i++) /* until it could again */
+		cr_assert(all_polled(&f));
+	memcached_say(&f.store, "set BP_LEASE 0 60 4\r\ndead");
+	cr_expect_not(ring_ctl(f.gw[0], "rotate", &out), "%s", out.p);
+	cr_expect(text_has(out.p, out.len, "not done it in time"), "%s", out.p);
+	cr_assert(all_polled(&f));
+	memcached_say(&f.store, "delete BP_LEASE");
+	for (int i = 0; i < 2; i++)
+		cr_assert(all_polled(&f));
+	cr_expect_eq(ring_rotations(f.gw[0]), 1);
+	text_free(&out);
+	fleet_close(&f);
+}
+
+struct by_hand {
+	struct gw *gw;
+	bool done;
+	pthread_t thread;
+};
+
+static void *rotate_run(void *arg)
+{
+	struct by_hand *h = arg;
+	struct text out = {0};
+
+	h->done = ring_ctl(h->gw, "rotate", &out);
+	text_free(&out);
+	return NULL;
+}
+
+/* A poll that was under way without it fails, and the next one does not: what is said is true. */
+Test(fleet, a_rotation_that_was_made_was_made)
+{
+	e2e_need_gate();
+	struct by_hand hand = {0};
+	struct fleet f;
+
+	fleet_open(&f, 1);
+	cr_expect(ring_rotates(f.gw[0]), "it could");
+	for (int i = 0; i < 8 && !hand.done; i++) {
+		char before[32];
+		double failed = ring_unreachable(f.gw[0]);
+
+		for (int k = 0; k < 3; k++) /* until it could again */
+			cr_assert(all_polled(&f));
+		ring_signs(f.gw[0], before);
+		hand.gw = f.gw[0];
+		kill(f.store.pid, SIGSTOP);
+		cr_expect(e2e_wait(ring_unreachable(f.gw[0]) > failed));
+		run_pause_ms(300);
+		cr_assert_eq(pthread_create(&hand.thread, NULL, rotate_run, &hand), 0);
+		run_pause_ms(1000); /* the first poll has come to nothing; it may be refused then */
+		kill(f.store.pid, SIGCONT);
+		pthread_join(hand.thread, NULL);
+		if (hand.done)
+			cr_expect(e2e_wait(ring_all_sign_alike(f.gw, f.n, before)));
+	}
+	cr_expect(hand.done, "never");
+	fleet_close(&f);
+}
+
+/* One node is stopped as it stands, one ended: both come back into a fleet that rotated twice. */
+Test(fleet, away_for_two_rotations)
+{
+	e2e_need_gate();
+	struct visitor v[NODES];
+	struct client *c[NODES];
+	struct fleet f;
+	char before[32];
+
+	fleet_open(&f, NODES);
+	for (size_t i = 0; i < NODES; i++) {
+		c[i] = client_plain(f.gw[i]);
+		cr_assert(visitor_login(&v[i], c[i], "alice"));
+	}
+	ring_signs(f.gw[0], before);
+	kill(f.gw[1]->pid, SIGSTOP);
+	client_close(c[2]);
+	gw_terminate(f.gw[2]);
+	cr_assert_eq(gw_end(f.gw[2]), 0);
+	for (int i = 1; i <= 2; i++) {
+		cr_expect(ring_rotates(f.gw[0]));
+		cr_expect(e2e_wait(ring_rotations(f.gw[0]) == i));
+	}
+	cr_assert(visitor_login(&v[0], c[0], "alice"));
+	kill(f.gw[1]->pid, SIGCONT);
+	cr_assert(gw_restart(f.gw[2]));
+	c[2] = client_plain(f.gw[2]);
+	cr_expect(e2e_wait(ring_all_sign_alike(f.gw, f.n, before)));
+	for (size_t node = 0; node < NODES; node++) {
+		for (size_t i = 0; i < NODES; i++) {
+			struct visitor one = v[i];
+
+			cr_expect(visitor_is_in(&one, c[node]), "of node %zu, at node %zu", i,
+				  node);
+		}
+	}
+	for (size_t i = 0; i < NODES; i++)
+		client_close(c[i]);
+	fleet_close(&f);
+}
+
+/* ---- what a core dump would show ---- */
+
+/* Does it stand in that part of the daemon's memory? */
+static bool mapping_has(int mem, unsigned long from, unsigned long to, const char *secret)
+{
+	static char buf[1 << 20];
+	const unsigned long overlap = 64; /* what is looked for may lie across two pieces */
+
+	for (unsigned long at = from; at < to; at += sizeof(buf) - overlap) {
+		size_t want = to - at < sizeof(buf) ? to - at : sizeof(buf);
+		ssize_t n = pread(mem, buf, want, (off_t)at);
+
+		if (n > 0 && memmem(buf, (size_t)n, secret, strlen(secret)))
+			return true;
+	}
+	return false;
+}
+
+/* Mappings that hold it: those that are left out of core dumps, and the others. */
+static void where_in_memory(struct gw *gw, const char *secret, int *ret_guarded, int *ret_dumped)
+{
+	unsigned long from = 0, to = 0, a, b;
+	char path[64], line[512];
+	FILE *maps;
+	int mem;
+
+	*ret_guarded = *ret_dumped = 0;
+	snprintf(path, sizeof(path), "/proc/%d/mem", gw->pid);
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/smaps", gw->pid);
+	maps = fopen(path, "re");
+	cr_assert(mem >= 0 && maps, "%s", strerror(errno));
+	while (fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx ", &a, &b) == 2) {
+			from = a;
+			to = b;
+		}
+		/* the last line of a mapping */
+		if (strncmp(line, "VmFlags:", 8) || !mapping_has(mem, from, to, secret))
+			continue;
+		if (strstr(line, " dd") && strstr(line, " lo"))
+			++*ret_guarded;
+		else
+			++*ret_dumped;
+	}
+	fclose(maps);
+	close(mem);
+}
+
+Test(fleet, a_core_dump_has_no_secret)
+{
+	e2e_need_gate();
+	static const char *const names[] = {"BPS0", "BPS1", "BPS2"};
+	struct visitor v;
+	struct client *c;
+	struct fleet f;
+
+	if (run_sanitized())
+		return; /* its memory is made otherwise, and there is too much of it */
+	fleet_open(&f, 1);
+	c = client_plain(f.gw[0]);
+	cr_assert(visitor_login(&v, c, "alice"));
+	cr_expect(ring_rotates(f.gw[0]));
+	cr_assert(visitor_is_in(&v, c));
+	cr_assert(all_polled(&f));
+	for (size_t i = 0; i < E2E_ARRAY_SIZE(names); i++) {
+		char secret[48];
+		int guarded, dumped;
+
+		snprintf(secret, sizeof(secret), "%s", memcached_get(&f.store, names[i]));
+		cr_assert_eq(strlen(secret), 47);
+		where_in_memory(f.gw[0], secret, &guarded, &dumped);
+		cr_expect_gt(guarded, 0, "%s is nowhere", names[i]);
+		cr_expect_eq(dumped, 0, "%s", names[i]);
+	}
+	client_close(c);
+	fleet_close(&f);
+}
+
 /* ---- gateways of the old kind ---- */
 
 static void seed_secret(char *ret, size_t cap, long long now_s)
@@ -545,15 +629,13 @@ static void seed_secret(char *ret, size_t cap, long long now_s)
 static void seed_rotates(struct fleet *f, long long now_s)
 {
 	char old[256], new[256];
-	struct text out = {0};
 
-	store_get(&f->store, "BPS1", old, sizeof(old));
+	snprintf(old, sizeof(old), "%s", memcached_get(&f->store, "BPS1"));
 	seed_secret(new, sizeof(new), now_s);
-	store_put(&f->store, "BPS1", new);
+	memcached_put(&f->store, "BPS1", new);
 	cr_expect(all_polled(f), "between the two writes");
-	store_put(&f->store, "BPS2", old);
-	store_say(&f->store, &out, "delete BP_LEASE");
-	text_free(&out);
+	memcached_put(&f->store, "BPS2", old);
+	memcached_say(&f->store, "delete BP_LEASE");
 }
 
 Test(fleet, an_old_gateway_in_the_pool)
@@ -569,9 +651,9 @@ Test(fleet, an_old_gateway_in_the_pool)
 	memset(&f, 0, sizeof(f));
 	f.be = backend_start(visitor_backend);
 	f.be->no_record = true;
-	store_start(&f.store);
+	memcached_start(&f.store);
 	seed_secret(value, sizeof(value), now_s - 100);
-	store_put(&f.store, "BPS1", value);
+	memcached_put(&f.store, "BPS1", value);
 	fleet_spec(&f);
 	for (; f.n < NODES; f.n++)
 		f.gw[f.n] = gw_start(f.be, &f.spec);
@@ -581,9 +663,71 @@ Test(fleet, an_old_gateway_in_the_pool)
 		cr_expect(e2e_wait(all_rotated(&f, i + 1)));
 		cr_expect(crowd_rounds(crowd, 1));
 	}
-	store_get(&f.store, "BPS1", value, sizeof(value));
+	snprintf(value, sizeof(value), "%s", memcached_get(&f.store, "BPS1"));
 	cr_expect_eq(strtoll(value + 89, NULL, 10), now_s + 2, "nobody wrote over it: %s", value);
 	count = crowd_stop(crowd);
 	cr_expect_eq(count.lost, 0, "%ld of %ld", count.lost, count.visits * 3);
+	fleet_close(&f);
+}
+
+/* One whose clock is 30 s ahead rotates, then one of ours: who signs is still the last one who rotated. */
+Test(fleet, a_clock_that_is_ahead)
+{
+	e2e_need_gate();
+	long long now_s = (long long)time(NULL), born_s;
+	struct crowd_count count;
+	struct crowd *crowd;
+	char before[32], value[256];
+	struct fleet f;
+
+	fleet_open(&f, NODES);
+	crowd = crowd_start(f.gw, NODES, 200);
+	seed_rotates(&f, now_s + 30);
+	cr_expect(e2e_wait(all_rotated(&f, 1)));
+	cr_expect(crowd_rounds(crowd, 1));
+	ring_signs(f.gw[1], before);
+	cr_expect(ring_rotates(f.gw[1]));
+	cr_expect(e2e_wait(ring_all_sign_alike(f.gw, f.n, before)));
+	snprintf(value, sizeof(value), "%s", memcached_get(&f.store, "BPS1"));
+	cr_assert_gt(strlen(value), 89);
+	born_s = strtoll(value + 89, NULL, 10);
+	cr_expect_geq(born_s, now_s + 31, "births go up, whatever the clock says");
+	cr_expect(crowd_rounds(crowd, 1));
+	count = crowd_stop(crowd);
+	cr_expect_eq(count.lost, 0, "%ld of %ld", count.lost, count.visits * 3);
+	fleet_close(&f);
+}
+
+/* What an old gateway has just begun to sign with does not sign here at once, restarts or not. */
+Test(fleet, a_surprise_is_held_over_a_restart)
+{
+	e2e_need_gate();
+	long long now_s = (long long)time(NULL);
+	char old[256], value[256], first[32], id[32];
+	struct fleet f = {0};
+
+	f.be = backend_start(visitor_backend);
+	f.be->no_record = true;
+	memcached_start(&f.store);
+	seed_secret(old, sizeof(old), now_s - 1000);
+	memcached_put(&f.store, "BPS1", old);
+	fleet_spec(&f);
+	snprintf(f.keys, sizeof(f.keys),
+		 "  - { name: ring, memcached: [127.0.0.1:%d], directory: copy, poll-every: 1h }\n",
+		 f.store.port);
+	f.gw[f.n++] = gw_start(f.be, &f.spec);
+	cr_assert(e2e_wait(ring_polls(f.gw[0]) == 2));
+	ring_signs(f.gw[0], first);
+	seed_secret(value, sizeof(value), now_s);
+	memcached_put(&f.store, "BPS1", value);
+	memcached_put(&f.store, "BPS2", old);
+	node_reload(f.gw[0]);
+	cr_assert(e2e_wait(ring_metric(f.gw[0], "hardtack_key_secrets") == 3), "and a next one");
+	ring_signs(f.gw[0], id);
+	cr_expect_str_eq(id, first);
+	cr_assert(gw_restart(f.gw[0]));
+	cr_expect_eq(ring_metric(f.gw[0], "hardtack_key_secrets"), 3);
+	ring_signs(f.gw[0], id);
+	cr_expect_str_eq(id, first);
 	fleet_close(&f);
 }

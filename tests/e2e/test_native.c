@@ -207,7 +207,9 @@ Test(native, guarded_names)
 Test(native, lifetime_ends)
 {
 	e2e_need_gate();
-	struct session s = session_start(NATIVE(", bind: [client-ip], lifetime: 4s"), "sid=s");
+	struct session s = session_start(run_slow() ? NATIVE(", bind: [client-ip], lifetime: 40s")
+						    : NATIVE(", bind: [client-ip], lifetime: 4s"),
+					 "sid=s");
 	struct session keeper = s;
 	struct client *memo = client_plain(s.gw);
 	int64_t end = run_now_ms() + run_deadline_ms();
@@ -236,7 +238,8 @@ Test(native, kernel_ends_it)
 {
 	e2e_need_gate();
 	for (int warm = 0; warm < 2; warm++) { /* by the map; by the connection's own memory */
-		struct session s = session_start(NATIVE(""), "sid=s; Max-Age=3");
+		struct session s = session_start(NATIVE(""), run_slow() ? "sid=s; Max-Age=30"
+									: "sid=s; Max-Age=3");
 		struct client *c = client_plain(s.gw);
 		int64_t end = run_now_ms() + run_deadline_ms();
 		int rounds = 0;

@@ -18,6 +18,10 @@
 #define IP "--bind", "client-ip=192.0.2.10"
 #define PLAIN "1.1b8dcfa8.1700000000.1700086400.sh~pLw.WF1KRB3Os__rfDF5fGDyhRJraoLA1PZVUsJPoRugzkQ"
 #define SPKI "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+#define SEALED "--profile", "secure-cookie", "--name", "sid"
+#define SEALED_VALUE                                                                               \
+	"ATFiOGRjZmE4AAAAAGVVQoAAAAECAwQFBgcICQoL1qC_BlBNNFqr0Id2FS5SR_zGWuY_3kJQ7UICwkjItYUAMR-"  \
+	"WqvIS6kvWj8mY71hzR44kvMH7qYQ"
 #define WORDS_MAX 24
 
 static const struct {
@@ -133,9 +137,41 @@ static const struct {
 	 "only sign takes it"},
 	{"data of native", {"sign", NATIVE, "--data", "00"}, 2, "has no --data"},
 
+	{"secure-cookie",
+	 {"sign", SEALED, VALUE, "--bind", "x509-spki=" SPKI, "--time", "1700000000",
+	  "--attributes", "; Path=/; Secure; HttpOnly", "--nonce", "000102030405060708090a0b"},
+	 0,
+	 SEALED_VALUE "\n"},
+	{"a sealed one",
+	 {"verify", SEALED, "--value", SEALED_VALUE, "--bind", "x509-spki=" SPKI, "--time",
+	  "1700086399"},
+	 0,
+	 "valid\n"},
+	{"what is sealed in it",
+	 {"verify", SEALED, "--value", SEALED_VALUE, "--bind", "x509-spki=" SPKI, "--time",
+	  "1700086399", "--json"},
+	 0,
+	 "\"plaintext\": \"0a1b2c3d4e5f6g7h8i9j0k1l\""},
+	{"a sealed one, expired",
+	 {"verify", SEALED, "--value", SEALED_VALUE, "--bind", "x509-spki=" SPKI, "--time",
+	  "1700086400"},
+	 1,
+	 "expired\n"},
+	{"a sealed one, of nobody", {"verify", SEALED, "--value", SEALED_VALUE}, 1, "forged\n"},
+	{"sealed for a user", {"sign", SEALED, VALUE, "--bind", "user=alice"}, 0, "ATFiOGRjZmE4"},
+	{"sealed, of no value", {"sign", SEALED, "--value", "a;b"}, 1, "it is no cookie's value"},
+	{"a sealed one with a token",
+	 {"verify", SEALED, "--value", SEALED_VALUE, "--token", "x"},
+	 2,
+	 "has no --token"},
+	{"a short nonce", {"sign", SEALED, VALUE, "--nonce", "00"}, 2, "24 digits in hex"},
+	{"a nonce of native", {"sign", NATIVE, "--nonce", "00"}, 2, "has no --nonce"},
 	{"no value", {"sign", "--profile", "native", "--name", "a"}, 2, "--value are needed"},
 	{"no such profile", {"sign", "--profile", "f5", VALUE}, 2, "there is no profile 'f5'"},
-	{"a profile not built", {"sign", "--profile", "secure-cookie", VALUE}, 2, "not built yet"},
+	{"a sealed one without a name",
+	 {"sign", "--profile", "secure-cookie", VALUE},
+	 2,
+	 "--name is needed"},
 	{"native without a name", {"sign", "--profile", "native", VALUE}, 2, "--name is needed"},
 	{"proxysg without a name", {"sign", "--profile", "proxysg", VALUE}, 2, "--name is needed"},
 	{"f5-irule without a binding", {"sign", F5}, 2, "--bind is needed"},

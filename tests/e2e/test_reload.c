@@ -408,7 +408,7 @@ Test(reload, a_spoilt_state_file_costs_the_tokens_and_nothing_else)
 	cr_expect(passes(gw, be, valid));
 	cr_expect_eq(gw_hits(gw), 0);
 	/* Other sizes: a map of its own. */
-	gw_edit(gw, "gate:", "tokens: { max: 4096 }\ngate:");
+	gw_edit(gw, "tokens: { max: 10000 }", "tokens: { max: 4096 }");
 	cr_assert(gw_restart(gw));
 	cr_expect(passes(gw, be, valid));
 	cr_expect_eq(gw_hits(gw), 0);

@@ -290,6 +290,8 @@ struct regular {
 	struct visitor v;
 	atomic_bool stop;
 	atomic_long visits;
+	long refused; /* that were neither in nor out */
+	long back;    /* that were in again, once out */
 	pthread_t thread;
 };
 
@@ -297,12 +299,16 @@ static void *regular_run(void *arg)
 {
 	struct regular *r = arg;
 	struct client *c = client_plain(r->gw);
+	bool out = false;
 
 	while (!atomic_load(&r->stop)) {
 		struct visitor v =
 			r->v; /* with the token that he was given, not with a later one */
+		int sessions = visitor_sessions(&v, c);
 
-		visitor_go(&v, c, "/");
+		r->refused += sessions != 0 && sessions != 3;
+		r->back += out && sessions > 0;
+		out |= sessions == 0;
 		atomic_fetch_add(&r->visits, 1);
 	}
 	client_close(c);
@@ -340,8 +346,11 @@ Test(rotation, no_push_outruns_a_revocation)
 		}
 		for (size_t i = 0; i < E2E_ARRAY_SIZE(r); i++)
 			atomic_store(&r[i].stop, true);
-		for (size_t i = 0; i < E2E_ARRAY_SIZE(r); i++)
+		for (size_t i = 0; i < E2E_ARRAY_SIZE(r); i++) {
 			pthread_join(r[i].thread, NULL);
+			cr_expect_eq(r[i].refused, 0, "round %d: %ld", round, r[i].refused);
+			cr_expect_eq(r[i].back, 0, "round %d: %ld", round, r[i].back);
+		}
 		for (int i = 0; i < 5; i++) {
 			struct visitor v = s.v;
 

@@ -12,6 +12,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "nodes.h"
 #include "tables.h"
 
 TestSuite(session_id, .timeout = E2E_TIMEOUT);
@@ -655,4 +656,67 @@ Test(session_id, websocket)
 	cr_expect_str_eq(seen(be), set_cookie_value(r, "sid"));
 	client_close(c);
 	stop(gw, be);
+}
+
+/* ---- a pool shared with gateways of the old kind ---- */
+
+/* As they make one: 88 characters, and since when. */
+static void old_secret(uint8_t letter, long long born_s, char secret[89], char value[128])
+{
+	uint8_t chance[64];
+
+	memset(chance, letter, sizeof(chance));
+	EVP_EncodeBlock((uint8_t *)secret, chance, sizeof(chance));
+	snprintf(value, 128, "%s:%lld", secret, born_s);
+}
+
+/* What memcached says is enough to make an id that the other kind takes, both ways. */
+Test(session_id, a_pool_shared_with_old_gateways)
+{
+	e2e_need_gate();
+	long long now_s = (long long)time(NULL);
+	char current[89], previous[89], value[128], keys[200], id[ID_LEN + 1];
+	struct memcached store = {0};
+	struct backend *be = new_backend();
+	struct response *r;
+	struct client *c;
+	struct gw *gw;
+
+	memcached_start(&store);
+	old_secret('a', now_s - 1000, current, value);
+	memcached_put(&store, "BPS1", value);
+	old_secret('b', now_s - 90000, previous, value);
+	memcached_put(&store, "BPS2", value);
+	snprintf(keys, sizeof(keys),
+		 "  - { name: ring, memcached: [127.0.0.1:%d], directory: copy, poll-every: 100ms, "
+		 "rotate-every: 0s }\n",
+		 store.port);
+	gw = gw_start(be, &(struct gw_spec){
+				  .cookies = "[ { name: sid, profile: session-id, key: ring } ]",
+				  .keys = keys});
+	c = client_plain(gw);
+	/* ours is good for them ... */
+	r = client_get(c, "/", "");
+	cr_expect(is_fresh(set_cookie_value(r, "sid"), current), "%s", r->head);
+	/* ... and theirs for us: by the current one as it is, by the previous one made anew */
+	snprintf(id, sizeof(id), "%s", id_by('x', (unsigned long long)now_s - 100, current));
+	r = come_with(c, "/", id);
+	cr_expect_null(set_cookie_value(r, "sid"));
+	cr_expect_str_eq(seen(be), id);
+	snprintf(id, sizeof(id), "%s", id_by('y', (unsigned long long)now_s - 100000, previous));
+	r = come_with(c, "/", id);
+	cr_expect_str_eq(seen(be), id);
+	cr_assert(set_cookie_value(r, "sid"), "not issued anew");
+	cr_expect(same_session(set_cookie_value(r, "sid"), id));
+	cr_expect(is_fresh(set_cookie_value(r, "sid"), current));
+	/* when we rotate they find what they need: who signs, and who signed */
+	cr_expect(ring_rotates(gw));
+	snprintf(value, sizeof(value), "%.88s", memcached_get(&store, "BPS1"));
+	cr_expect_str_neq(value, current);
+	r = client_get(c, "/", "");
+	cr_expect(is_fresh(set_cookie_value(r, "sid"), value), "%s", r->head);
+	cr_expect_eq(strncmp(memcached_get(&store, "BPS2"), current, 88), 0);
+	client_close(c);
+	stop(gw, be);
+	memcached_kill(&store);
 }

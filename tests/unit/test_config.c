@@ -112,7 +112,7 @@ static const char full[] =
 	"limits: { head: 8K, body: 10M, connections: 500, covered-cookies: 8 }\n"
 	"timeouts: { handshake: 1s, head: 500ms, body: 2m, idle: 1h, connect: 1d, response: 7s, "
 	"drain: 8s }\n"
-	"tokens: { max: 5000, flush-every: 12h }\n"
+	"tokens: { max: 5000, sealed-max: 0, flush-every: 12h }\n"
 	"gate: \"off\"\n"
 	"ktls: off\n"
 	"bpf: { pin: /sys/fs/bpf/two, cgroup: /sys/fs/cgroup/x }\n"
@@ -224,6 +224,7 @@ Test(config, the_rest)
 	cr_expect_eq(c->timeouts.response, 7000);
 	cr_expect_eq(c->timeouts.drain, 8000);
 	cr_expect_eq(c->tokens.max, 5000);
+	cr_expect_eq(c->tokens.sealed_max, 0);
 	cr_expect_eq(c->tokens.flush_every_s, 43200);
 	cr_expect_eq(c->gate, HT_OFF);
 	cr_expect_eq(c->ktls, HT_OFF);
@@ -249,6 +250,7 @@ Test(config, defaults)
 	cr_expect_eq(c->timeouts.connect, 3000);
 	cr_expect_eq(c->timeouts.idle, 75000);
 	cr_expect_eq(c->tokens.max, 100000);
+	cr_expect_eq(c->tokens.sealed_max, 10000);
 	cr_expect_eq(c->tokens.flush_every_s, 86400);
 	cr_expect_eq(c->gate, HT_AUTO);
 	cr_expect_eq(c->ktls, HT_AUTO);
@@ -511,7 +513,7 @@ static const struct mistake rule_mistakes[] = {
 	{"no such key", RULE("{ name: a, profile: f5-irule, key: other, bind: [client-ip] }"), 6,
 	 36, "add { name: other, file: FILE }"},
 	{"no such profile", RULE("{ name: a, profile: f5, key: shop, bind: [client-ip] }"), 6, 21,
-	 "write native, f5-irule, proxysg or session-id"},
+	 "write native, f5-irule, proxysg, session-id or secure-cookie"},
 	{"accept nonsense", RULE("{ name: a, accept: [f5], " F5 " }"), 6, 21, "names no profile"},
 	{"on-empty", RULE("{ name: a, on-empty: pass, " F5 " }"), 6, 22, "write strip or reject"},
 	{"mode", RULE("{ name: a, mode: on, " F5 " }"), 6, 18, "write enforce, report or off"},
@@ -537,18 +539,6 @@ static const struct mistake rule_mistakes[] = {
 Test(config, rule_mistakes)
 {
 	CHECK_MISTAKES(rule_mistakes);
-}
-
-static const struct mistake not_built[] = {
-	{"secure-cookie", RULE("{ name: a, profile: secure-cookie, key: shop }"), 6, 21,
-	 "not built yet; write native, f5-irule, proxysg or session-id"},
-	{"secure-cookie accepted", RULE("{ name: a, accept: [secure-cookie], key: shop }"), 6, 21,
-	 "not built yet"},
-};
-
-Test(config, not_built)
-{
-	CHECK_MISTAKES(not_built);
 }
 
 Test(config, text_cannot_drive_the_terminal)

@@ -24,6 +24,7 @@ TestSuite(config_rules);
 #define F5 "profile: f5-irule, key: k, bind: [client-ip]"
 #define PX "profile: proxysg, key: k"
 #define SID "profile: session-id, key: k"
+#define SEALED "profile: secure-cookie, key: k"
 #define BITS(p) (1u << HT_PROFILE_##p)
 
 #define A8 "aaaaaaaa"
@@ -94,6 +95,39 @@ Test(config_rules, session_id_defaults)
 	cr_expect_eq(r->lifetime_s, 300, "its own tokens'");
 	cr_expect_eq(r->session_s, 172800, "the ids'");
 	cr_expect_eq(r->nsiblings, 1);
+	ht_config_free(c);
+}
+
+Test(config_rules, secure_cookie_defaults)
+{
+	struct ht_config *c = parse_ok(
+		RULES("{ name: a, " SEALED ", bind: [client-ip] },\n"
+		      "{ all-but: [x], " SEALED ", lifetime: 1h, accept: [native, proxysg] },\n"
+		      "{ name: c, " SEALED ", accept: [native], sibling: c_TOKEN },\n"
+		      "{ name: d, key: k, accept: [secure-cookie], lifetime: 5m }"));
+	const struct ht_rule_config *r = c->sites->rules;
+
+	cr_expect_eq(r->accept, BITS(SECURE_COOKIE));
+	cr_expect(!r->nsiblings && !r->sibling && r->copy_attributes);
+	cr_expect_eq(r->lifetime_s, 86400);
+	cr_expect_str_eq(r->reissue, "; Path=/; Secure; HttpOnly");
+	r++;
+	cr_expect_eq(r->accept, BITS(SECURE_COOKIE) | BITS(NATIVE) | BITS(PROXYSG));
+	cr_expect_eq(r->lifetime_s, 3600);
+	cr_assert_eq(r->nsiblings, 2);
+	cr_expect_str_eq(r->siblings[0].text, "HTSIG_");
+	cr_expect_eq(r->siblings[0].accept, BITS(NATIVE));
+	cr_expect_str_eq(r->siblings[1].text, "BCSIG_");
+	cr_expect_eq(r->siblings[1].accept, BITS(PROXYSG));
+	r++;
+	cr_assert_eq(r->nsiblings, 1);
+	cr_expect_str_eq(r->siblings[0].text, "c_TOKEN", "of those that it accepts");
+	cr_expect_eq(r->siblings[0].accept, BITS(NATIVE));
+	r++;
+	cr_expect_eq(r->accept, BITS(SECURE_COOKIE) | BITS(NATIVE));
+	cr_expect_eq(r->lifetime_s, 300);
+	cr_assert_eq(r->nsiblings, 1);
+	cr_expect_eq(r->siblings[0].accept, BITS(NATIVE));
 	ht_config_free(c);
 }
 
@@ -435,6 +469,16 @@ static const struct {
 	 "only a last one makes a prefix"},
 	{"issue without paths", RULES("{ name: a, " SID ", issue: [] }"), 4, 48, "empty list"},
 
+	/* sealed cookies */
+	{"sealed with a sibling", RULES("{ name: a, " SEALED ", sibling: b }"), 4, 53,
+	 "a sealed cookie is its own proof and has no sibling"},
+	{"sealed or an id", RULES("{ name: a, key: k, accept: [session-id, secure-cookie] }"), 4,
+	 28, "session ids or sealed cookies, not both"},
+	{"sealed, of an id", RULES("{ name: a, " SEALED ", accept: [session-id] }"), 4, 52,
+	 "not both"},
+	{"sealed with an encoding", RULES("{ name: a, " SEALED ", encoding: hex }"), 4, 54,
+	 "belongs to profile proxysg"},
+
 	/* keys of other profiles */
 	{"algorithm of native", RULES("{ name: a, key: k, algorithm: sha1 }"), 4, 31,
 	 "'algorithm' belongs to profile proxysg, and the rule has profile native"},
@@ -445,7 +489,8 @@ static const struct {
 	{"separator of native", RULES("{ name: a, key: k, separator: \"\" }"), 4, 31,
 	 "belongs to profile proxysg"},
 	{"lifetime of proxysg", RULES("{ name: a, " PX ", lifetime: 1h }"), 4, 48,
-	 "belongs to profiles native and session-id, and the rule has profile proxysg"},
+	 "belongs to profiles native, session-id and secure-cookie, and the rule has profile "
+	 "proxysg"},
 	{"issue of native", RULES("{ name: a, key: k, issue: [/login] }"), 4, 27,
 	 "'issue' belongs to profile session-id, and the rule has profile native"},
 	{"fixed attributes of native", RULES("{ name: a, key: k, sibling-attributes: seed }"), 4,

@@ -253,6 +253,8 @@ Test(ctl, status_as_json)
 		4);
 	cr_expect_eq(
 		json_integer_value(json_object_get(json_object_get(tree, "tokens"), "flushed")), 0);
+	cr_expect_eq(json_integer_value(json_object_get(json_object_get(tree, "sealed"), "live")),
+		     0);
 	json_decref(tree);
 	stop(&s);
 }

@@ -24,6 +24,8 @@ static const char yaml[] =
 	"      - { only: [\"a*\"], profile: proxysg, key: shop }\n"
 	"      - { name: idle, key: shop, mode: off }\n"
 	"      - { name: id, profile: session-id, key: shop, issue: [/login] }\n"
+	"      - { name: box, profile: secure-cookie, key: shop, bind: [client-ip] }\n"
+	"      - { name: old, profile: secure-cookie, key: shop, accept: [native] }\n"
 	"  - hosts: [strict.test]\n"
 	"    upstreams: [127.0.0.1:9000]\n"
 	"    cookies:\n"
@@ -81,11 +83,17 @@ static const struct {
 	{"{id}", HT_PROFILE_SESSION_ID, "id", "", NULL, 0, NOW},
 	{"{id-old}", HT_PROFILE_SESSION_ID, "id", "", NULL, 1, NOW},
 	{"{id-ended}", HT_PROFILE_SESSION_ID, "id", "", NULL, 0, NOW - 3 * DAY},
+	{"{box}", HT_PROFILE_SECURE_COOKIE, "box", "in it", "client-ip", 0, NOW},
+	{"{box-old}", HT_PROFILE_SECURE_COOKIE, "box", "in it", "client-ip", 1, NOW},
+	{"{box-aged}", HT_PROFILE_SECURE_COOKIE, "box", "in it", "client-ip", 0, NOW - DAY + 60},
+	{"{box-ended}", HT_PROFILE_SECURE_COOKIE, "box", "in it", "client-ip", 0, NOW - DAY},
+	{"{box-other}", HT_PROFILE_SECURE_COOKIE, "box", "in it", NULL, 0, NOW},
+	{"{old}", HT_PROFILE_NATIVE, "old", "o1", NULL, 0, NOW},
 };
 
 static void token_make(size_t i, struct ht_str *ret)
 {
-	static char text[HT_TOKEN_TEXT_MAX];
+	static char text[HT_COOKIE_MAX];
 	struct ht_bind bind;
 	struct ht_binding binding;
 
@@ -103,9 +111,12 @@ static void token_make(size_t i, struct ht_str *ret)
 		.issued_s = tokens[i].issued_s,
 		.expires_s = tokens[i].issued_s + DAY,
 		.data = (const uint8_t *)"0123456789abcde",
+		.nonce = (const uint8_t *)"0123456789a",
 	};
 
-	cr_assert_eq(ht_token_sign(&p, text, &ret->len), 0);
+	cr_assert_eq(p.profile == HT_PROFILE_SECURE_COOKIE ? ht_sealed_make(&p, text, &ret->len)
+							   : ht_token_sign(&p, text, &ret->len),
+		     0);
 	ret->p = text;
 }
 
@@ -137,6 +148,8 @@ static void expand(const char *from, char *to)
 #define CART " (rule cart, t.yaml:8)\n"
 #define ONLY " (rule only a*, t.yaml:11)\n"
 #define ID " (rule id, t.yaml:13)\n"
+#define BOX " (rule box, t.yaml:14)\n"
+#define OLD " (rule old, t.yaml:15)\n"
 #define NONE "the backend gets no Cookie field\n"
 #define GETS "the backend gets\nCookie: "
 #define LATER "2023-11-15T22:13:20Z"
@@ -200,6 +213,14 @@ static const struct {
 	 "cart: strip; expired: its token was good until 2023-11-14T22:13:20Z" CART
 	 "HTSIG_cart: pass; token of cart\n" GETS "HTSIG_cart={cart-ended}\n",
 	 false},
+	{"native, of a secret that is gone",
+	 "cart=c1; HTSIG_cart=1.00c0ffee.1600000000.1900000000.s."
+	 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+	 "cart: strip; expired: its token is of a secret that key shop does not have (any "
+	 "more)" CART "HTSIG_cart: pass; token of cart\n" GETS
+	 "HTSIG_cart=1.00c0ffee.1600000000.1900000000.s."
+	 "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n",
+	 false},
 	{"native, another profile", "cart=c1; cart_HMAC={cart-f5}",
 	 "cart: pass; valid: f5-irule with key shop; gets a new token: its own is of another "
 	 "profile" CART "cart_HMAC: pass; token of cart\n" GETS "cart=c1; cart_HMAC={cart-f5}\n",
@@ -252,6 +273,45 @@ static const struct {
 	{"session-id, empty", "id=",
 	 "id: strip; missing: an empty value is no session id; a new one is issued on the rule's "
 	 "paths" ID NONE,
+	 false},
+	{"sealed", "box={box}; b=1",
+	 "box: pass; valid: secure-cookie with key shop, until 2023-11-15T22:13:20Z; the backend "
+	 "gets the 5 bytes that are sealed in it" BOX "b: pass; no rule covers it\n" GETS
+	 "box=in it; b=1\n",
+	 true},
+	{"sealed, an older secret", "box={box-old}",
+	 "box: pass; valid: secure-cookie with key shop (an older secret), until "
+	 "2023-11-15T22:13:20Z; the backend gets the 5 bytes that are sealed in it; is sealed "
+	 "anew: it is sealed with an older secret" BOX GETS "box=in it\n",
+	 true},
+	{"sealed, half its life", "box={box-aged}",
+	 "box: pass; valid: secure-cookie with key shop, until 2023-11-14T22:14:20Z; the backend "
+	 "gets the 5 bytes that are sealed in it; is sealed anew: it is past half its life" BOX GETS
+	 "box=in it\n",
+	 true},
+	{"sealed, expired", "box={box-ended}",
+	 "box: strip; expired: it was good until 2023-11-14T22:13:20Z" BOX NONE, false},
+	{"sealed for another", "box={box-other}",
+	 "box: strip; forged: it does not open with key shop for this name and client "
+	 "(client-ip)" BOX NONE,
+	 false},
+	{"not sealed", "box=in it", "box: strip; missing: it is not sealed" BOX NONE, false},
+	{"sealed, empty", "box=", "box: strip; missing: an empty value is not sealed" BOX NONE,
+	 false},
+	{"sealed, twice", "box=x; box={box}; b=1",
+	 "box: strip; duplicate: another one of this name stays" BOX
+	 "box: pass; duplicate: secure-cookie with key shop, until 2023-11-15T22:13:20Z; the "
+	 "backend gets the 5 bytes that are sealed in it" BOX "b: pass; no rule covers it\n" GETS
+	 "box=in it; b=1\n",
+	 false},
+	{"native that is to be sealed", "old=o1; HTSIG_old={old}",
+	 "old: pass; valid: native with key shop, until 2023-11-15T22:13:20Z; is sealed anew: it "
+	 "has a token of another profile" OLD "HTSIG_old: pass; token of old\n" GETS
+	 "old=o1; HTSIG_old={old}\n",
+	 true},
+	{"neither sealed nor signed", "old=o1",
+	 "old: strip; missing: it is not sealed, nor is there a token, which would be "
+	 "HTSIG_old" OLD NONE,
 	 false},
 	{"blanks", " sid =s1 ;;\tsid_HMAC = {sid};",
 	 "sid: pass; valid: f5-irule with key shop" SID "sid_HMAC: pass; token of sid\n" GETS

@@ -4,16 +4,11 @@
  * store that is down, slow, empty or full of nonsense, and gateways of the old kind beside us. Time
  * is the test's own; only the lease's five seconds are memcached's.
  */
-#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
-#include <time.h>
 
+#include "../memcached.h"
 #include "fleet.h"
 
 #define HOURS 3600ull
@@ -25,134 +20,25 @@
 
 /* ---- memcached ---- */
 
-static pid_t pid;
-static int port;
+static struct memcached store;
 static char server[32];
 
-static int connect_store(void)
-{
-	struct sockaddr_in a = {.sin_family = AF_INET,
-				.sin_port = htons((uint16_t)port),
-				.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (!connect(fd, (struct sockaddr *)&a, sizeof(a)))
-		return fd;
-	close(fd);
-	return -1;
-}
-
-/*
- * Below those that the kernel gives to clients, of which one might be given to somebody else, or to
- * our own connection to it; and every test, which is a process, begins elsewhere.
- */
-static int unused_port(void)
-{
-	int next = 10240 + (getpid() * 61) % 20000;
-
-	for (int tries = 0; tries < 2000; tries++) {
-		struct sockaddr_in a = {.sin_family = AF_INET};
-		int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, bound;
-
-		if (++next > 32000)
-			next = 10240;
-		a.sin_port = htons((uint16_t)next);
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-		bound = !bind(fd, (struct sockaddr *)&a, sizeof(a)) && !listen(fd, 1);
-		close(fd);
-		if (bound)
-			return next;
-	}
-	cr_assert_fail("no free port");
-	return -1;
-}
-
-static void store_start(void)
-{
-	pid_t parent = getpid();
-	char text[16];
-	int fd = -1;
-
-	snprintf(text, sizeof(text), "%d", port);
-	pid = fork();
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != parent)
-			_exit(1);
-		execlp("memcached", "memcached", "-u", "nobody", "-l", "127.0.0.1", "-p", text,
-		       "-t", "1", "-m", "4", (char *)NULL);
-		_exit(127);
-	}
-	for (int i = 0; i < 2000 && fd < 0; i++) {
-		fd = connect_store();
-		nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-	}
-	cr_assert(fd >= 0, "memcached does not start");
-	cr_assert_eq(waitpid(pid, NULL, WNOHANG), 0, "port %d is somebody else's", port);
-	close(fd);
-}
-
-static void store_kill(void)
-{
-	if (pid > 0) {
-		kill(pid, SIGCONT);
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-	}
-	pid = 0;
-}
+#define tell(...) memcached_say(&store, __VA_ARGS__)
+#define put(name, value) memcached_put(&store, name, value)
+#define get(name) memcached_get(&store, name)
 
 static void set_up(void)
 {
-	port = unused_port();
-	snprintf(server, sizeof(server), "127.0.0.1:%d", port);
-	store_start();
+	memcached_start(&store);
+	snprintf(server, sizeof(server), "127.0.0.1:%d", store.port);
 }
 
-TestSuite(fleet_store, .init = set_up, .fini = store_kill, .timeout = 240);
-
-/* One line or block to the store, and what it says. */
-static const char *tell(const char *fmt, ...)
+static void tear_down(void)
 {
-	static char answer[4096];
-	char text[1024];
-	int fd = connect_store();
-	size_t n = 0;
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	cr_assert(fd >= 0);
-	cr_assert_eq(send(fd, text, strlen(text), 0), (ssize_t)strlen(text));
-	send(fd, "quit\r\n", 6, MSG_NOSIGNAL);
-	for (ssize_t got;
-	     n < sizeof(answer) - 1 && (got = recv(fd, answer + n, sizeof(answer) - 1 - n, 0)) > 0;)
-		n += (size_t)got;
-	answer[n] = 0;
-	close(fd);
-	return answer;
+	memcached_kill(&store);
 }
 
-static void put(const char *name, const char *value)
-{
-	const char *a = tell("set %s 0 0 %zu\r\n%s\r\n", name, strlen(value), value);
-
-	cr_assert_eq(strncmp(a, "STORED", 6), 0, "%s", a);
-}
-
-/* "" if there is none. */
-static const char *get(const char *name)
-{
-	static char value[512];
-	const char *a = tell("get %s\r\n", name), *line = strstr(a, "\r\n");
-
-	*value = 0;
-	if (strncmp(a, "VALUE", 5) || !line)
-		return value;
-	snprintf(value, sizeof(value), "%.*s", (int)strcspn(line + 2, "\r"), line + 2);
-	return value;
-}
+TestSuite(fleet_store, .init = set_up, .fini = tear_down, .timeout = 240);
 
 /* ---- nodes ---- */
 
@@ -384,13 +270,13 @@ Test(fleet_store, somebody_elses_lease_is_respected_and_left)
 {
 	struct node *one = node_new();
 
-	tell("set BP_LEASE 0 5 1\r\n1\r\n");
+	tell("set BP_LEASE 0 5 1\r\n1");
 	cr_expect_eq(node_sync(one, T0), -EAGAIN);
 	cr_expect(one->a.reached);
 	cr_expect_eq(one->ring->n, 0);
 	cr_expect_str_eq(get("BPS1"), "");
 	cr_expect_str_eq(get("BP_LEASE"), "1");
-	tell("delete BP_LEASE\r\n");
+	tell("delete BP_LEASE");
 	cr_expect_eq(node_sync(one, T0), 0);
 	node_free(one);
 }
@@ -404,12 +290,15 @@ struct proxy {
 	const char *on, *what;
 	bool afterwards;
 	int times;
+	int cut; /* the how manieth request is not passed on; with `afterwards`, its answer is not */
+	int requests;
 	pthread_t thread;
 };
 
-static void proxy_carry(struct proxy *p, int client, int store)
+static void proxy_carry(struct proxy *p, int client, int server_fd)
 {
-	struct pollfd fds[2] = {{.fd = client, .events = POLLIN}, {.fd = store, .events = POLLIN}};
+	struct pollfd fds[2] = {{.fd = client, .events = POLLIN},
+				{.fd = server_fd, .events = POLLIN}};
 	bool matched = false;
 	char buf[8192];
 	ssize_t n;
@@ -417,16 +306,16 @@ static void proxy_carry(struct proxy *p, int client, int store)
 	while (poll(fds, 2, -1) > 0) {
 		if (fds[0].revents) {
 			n = recv(client, buf, sizeof(buf), 0);
-			if (n <= 0)
+			if (n <= 0 || (++p->requests == p->cut && !p->afterwards))
 				return;
-			matched = !strncmp(buf, p->on, strlen(p->on));
+			matched = p->on && !strncmp(buf, p->on, strlen(p->on));
 			if (matched && !p->afterwards && ++p->times)
 				tell("%s", p->what);
-			send(store, buf, (size_t)n, MSG_NOSIGNAL);
+			send(server_fd, buf, (size_t)n, MSG_NOSIGNAL);
 		}
 		if (fds[1].revents) {
-			n = recv(store, buf, sizeof(buf), 0);
-			if (n <= 0)
+			n = recv(server_fd, buf, sizeof(buf), 0);
+			if (n <= 0 || (p->requests == p->cut && p->afterwards))
 				return;
 			if (matched && p->afterwards && ++p->times)
 				tell("%s", p->what);
@@ -442,10 +331,10 @@ static void *proxy_run(void *arg)
 	int fd;
 
 	while ((fd = accept(p->fd, NULL, NULL)) >= 0) {
-		int store = connect_store();
+		int server_fd = memcached_connect(&store);
 
-		proxy_carry(p, fd, store);
-		close(store);
+		proxy_carry(p, fd, server_fd);
+		close(server_fd);
 		close(fd);
 	}
 	return NULL;
@@ -475,9 +364,8 @@ static int node_sync_through(struct node *n, uint64_t now_s, struct proxy *p)
 /* Ours ran out while we were at it, and the next one has it: it is not ours to give back. */
 Test(fleet_store, a_lease_that_is_no_longer_ours_is_left)
 {
-	struct proxy p = {.on = "add BP_LEASE",
-			  .what = "set BP_LEASE 0 60 5\r\nother\r\n",
-			  .afterwards = true};
+	struct proxy p = {
+		.on = "add BP_LEASE", .what = "set BP_LEASE 0 60 5\r\nother", .afterwards = true};
 	struct node *one = node_new();
 
 	node_sync_through(one, T0, &p);
@@ -490,7 +378,7 @@ Test(fleet_store, a_lease_that_is_no_longer_ours_is_left)
 Test(fleet_store, who_was_faster_has_it)
 {
 	static const char *const written = OLD ":1700086400";
-	struct proxy p = {.on = "cas BPS1", .what = "set BPS1 0 0 99\r\n" OLD ":1700086400\r\n"};
+	struct proxy p = {.on = "cas BPS1", .what = "set BPS1 0 0 99\r\n" OLD ":1700086400"};
 	struct node *one = node_new();
 	char first[17];
 
@@ -505,6 +393,87 @@ Test(fleet_store, who_was_faster_has_it)
 	cr_expect_str_neq(signs(one), first);
 	cr_expect_not(one->a.rotated);
 	node_free(one);
+}
+
+/*
+ * Two nodes, one of which rotates and loses the store at every moment of it: both go on verifying what
+ * the other one signs, and agree once it is back.
+ */
+static bool rotation_cut_short(int cut, bool afterwards)
+{
+	struct proxy p = {.cut = cut, .afterwards = afterwards};
+	struct node *one = node_new(), *two = node_new();
+	char first[17];
+	bool was_cut;
+
+	tell("flush_all");
+	cr_assert_eq(node_sync(one, T0), 0);
+	cr_assert_eq(node_sync(two, T0), 0);
+	strcpy(first, signs(one));
+	node_sync_through(one, T0 + 24 * HOURS, &p);
+	was_cut = p.requests >= cut;
+	cr_expect(verifies(two, signs(one)), "request %d: before it has heard of it", cut);
+	tell("delete BP_LEASE"); /* its five seconds are over */
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(node_sync(two, T0 + 24 * HOURS), 0, "%d: %s", cut, two->a.why);
+		cr_expect(verifies(one, signs(two)) && verifies(two, signs(one)), "request %d",
+			  cut);
+		cr_assert_eq(node_sync(one, T0 + 24 * HOURS), 0, "%d: %s", cut, one->a.why);
+		cr_expect(verifies(one, signs(two)) && verifies(two, signs(one)), "request %d",
+			  cut);
+	}
+	cr_expect(ht_ring_same(one->ring, two->ring), "request %d", cut);
+	cr_expect_eq(one->ring->n, 2, "request %d: one rotation, and not %zu", cut,
+		     one->ring->n - 1);
+	cr_expect(verifies(one, first), "request %d", cut);
+	node_free(one);
+	node_free(two);
+	return was_cut;
+}
+
+Test(fleet_store, a_rotation_that_is_cut_short_anywhere)
+{
+	for (int afterwards = 0; afterwards < 2; afterwards++) {
+		int cut = 1;
+
+		while (rotation_cut_short(cut, afterwards))
+			cut++;
+		cr_expect_gt(cut, 8, "%d requests", cut);
+	}
+}
+
+/* Each half has one of two servers. */
+Test(fleet_store, a_fleet_that_is_cut_in_two)
+{
+	struct memcached other = {0};
+	struct node *n[2] = {node_new(), node_new()};
+	char last[2][17], name[32];
+
+	node_sync(n[0], T0);
+	node_sync(n[1], T0);
+	memcached_start(&other);
+	snprintf(name, sizeof(name), "127.0.0.1:%d", other.port);
+	n[1]->servers[0] = name;
+	for (uint64_t h = 24; h <= 48; h += 24) {
+		for (int i = 0; i < 2; i++) {
+			/* the second half's store is empty, and told first */
+			for (int k = 0; k < 3; k++)
+				cr_assert_eq(node_sync(n[i], T0 + h * HOURS + (uint64_t)i), 0);
+			snprintf(last[i], sizeof(last[i]), "%s", signs(n[i]));
+		}
+		cr_expect_eq(verifies(n[0], last[1]) && verifies(n[1], last[0]), h == 24,
+			     "the first one is the same, the second is not");
+	}
+	n[1]->servers[0] = server;
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(node_sync(n[!(i % 2)], T0 + 49 * HOURS), 0);
+	for (int i = 0; i < 2; i++)
+		cr_expect(verifies(n[i], last[0]) && verifies(n[i], last[1]), "node %d", i);
+	cr_expect_str_eq(signs(n[0]), last[1], "the newest of both");
+	cr_expect_str_eq(signs(n[1]), last[1]);
+	memcached_kill(&other);
+	for (int i = 0; i < 2; i++)
+		node_free(n[i]);
 }
 
 /* ---- revocation ---- */
@@ -539,7 +508,7 @@ Test(fleet_store, a_revocation_holds_everywhere)
 	cr_expect(ht_ring_same(one->ring, two->ring));
 
 	/* the store forgets, and who was away tells it what he knows */
-	tell("flush_all\r\n");
+	tell("flush_all");
 	cr_assert_eq(node_sync(away, T0 + 25 * HOURS), 0);
 	cr_expect(verifies(away, first), "it can't know");
 	cr_assert_eq(node_sync(two, T0 + 25 * HOURS), 0);
@@ -552,44 +521,58 @@ Test(fleet_store, a_revocation_holds_everywhere)
 	node_free(away);
 }
 
-/* Who has not heard of it makes the one that was next sign, and gives it a birth after it. */
+/*
+ * Who has not heard of it makes the one that was next sign, and gives it a birth after it; then it is
+ * the one before.
+ */
 Test(fleet_store, what_was_revoked_does_not_come_back_by_a_rotation)
 {
-	struct node *one = node_new(), *two = node_new();
-	char first[17], next[17], ours[17];
+	for (uint64_t rotations = 1; rotations <= 2; rotations++) {
+		struct node *one = node_new(), *two = node_new();
+		char first[17], next[17], ours[17];
 
-	node_sync(one, T0);
-	node_sync(two, T0);
-	strcpy(first, signs(one));
-	strcpy(next, one->ring->next.id);
-	node_revoke(one, T0 + 1 * HOURS);
-	strcpy(ours, signs(one));
-	cr_assert_eq(node_sync(two, T0 + 24 * HOURS), 0, "%s", two->a.why);
-	cr_assert_str_eq(signs(two), next);
-	cr_assert_eq(node_sync(one, T0 + 24 * HOURS), 0, "%s", one->a.why);
-	cr_assert_eq(node_sync(two, T0 + 24 * HOURS), 0, "%s", two->a.why);
-	cr_expect(!verifies(one, next) && !verifies(one, first));
-	cr_expect(!verifies(two, next) && !verifies(two, first));
-	cr_expect_str_eq(signs(one), ours, "what was signed since then stays good");
-	cr_expect(ht_ring_same(one->ring, two->ring));
-	cr_assert_eq(node_sync(one, T0 + 24 * HOURS), 0);
-	cr_expect_not(one->a.published, "it is settled");
-	node_free(one);
-	node_free(two);
+		tell("flush_all");
+		node_sync(one, T0);
+		node_sync(two, T0);
+		strcpy(first, signs(one));
+		strcpy(next, one->ring->next.id);
+		node_revoke(one, T0 + 1 * HOURS);
+		strcpy(ours, signs(one));
+		for (uint64_t day = 1; day <= rotations; day++) {
+			cr_assert_eq(node_sync(two, T0 + day * 24 * HOURS), 0, "%s", two->a.why);
+			cr_assert_eq(node_sync(two, T0 + day * 24 * HOURS), 0, "%s", two->a.why);
+		}
+		cr_assert(verifies(two, next));
+		cr_assert_eq(strcmp(signs(two), next) == 0, rotations == 1);
+		for (int i = 0; i < 2; i++) {
+			cr_assert_eq(node_sync(one, T0 + 49 * HOURS), 0, "%s", one->a.why);
+			cr_assert_eq(node_sync(two, T0 + 49 * HOURS), 0, "%s", two->a.why);
+		}
+		cr_expect(!verifies(one, next) && !verifies(one, first), "%d", (int)rotations);
+		cr_expect(!verifies(two, next) && !verifies(two, first), "%d", (int)rotations);
+		cr_expect(verifies(one, ours), "what was signed since then stays good");
+		cr_expect(ht_ring_same(one->ring, two->ring));
+		cr_assert_eq(node_sync(one, T0 + 49 * HOURS), 0);
+		cr_expect_not(one->a.published, "it is settled");
+		node_free(one);
+		node_free(two);
+	}
 }
 
 Test(fleet_store, two_revoke_and_a_third_rotates)
 {
 	for (int order = 0; order < 2; order++) {
 		struct node *n[3] = {node_new(), node_new(), node_new()};
-		char next[17];
+		char next[17], earlier[17], later[17];
 
-		tell("flush_all\r\n");
+		tell("flush_all");
 		for (int i = 0; i < 3; i++)
 			node_sync(n[i], T0);
 		strcpy(next, n[0]->ring->next.id);
 		node_revoke(n[0], T0 + 1 * HOURS);
 		node_revoke(n[1], T0 + 2 * HOURS);
+		strcpy(earlier, signs(n[0]));
+		strcpy(later, signs(n[1]));
 		cr_assert_eq(node_sync(n[2], T0 + 24 * HOURS), 0, "%s", n[2]->a.why);
 		cr_assert_str_eq(signs(n[2]), next);
 		for (int i = 0; i < 4; i++)
@@ -597,6 +580,9 @@ Test(fleet_store, two_revoke_and_a_third_rotates)
 		cr_assert_eq(node_sync(n[2], T0 + 25 * HOURS), 0);
 		for (int i = 0; i < 3; i++) {
 			cr_expect_not(verifies(n[i], next), "order %d, node %d", order, i);
+			cr_expect_not(verifies(n[i], earlier),
+				      "order %d, node %d: it was revoked too", order, i);
+			cr_expect_str_eq(signs(n[i]), later, "order %d, node %d", order, i);
 			cr_expect(ht_ring_same(n[i]->ring, n[0]->ring), "order %d, node %d", order,
 				  i);
 		}
@@ -614,12 +600,12 @@ Test(fleet_store, down)
 
 	node_sync(one, T0);
 	strcpy(first, signs(one));
-	store_kill();
+	memcached_kill(&store);
 	cr_expect_eq(node_sync(one, T0 + 24 * HOURS), -EIO);
 	cr_expect_not(one->a.reached);
 	cr_expect(strstr(one->a.why, server), "%s", one->a.why);
 	cr_expect_str_eq(signs(one), first);
-	store_start();
+	memcached_start(&store);
 	cr_assert_eq(node_sync(one, T0 + 24 * HOURS), 0, "%s", one->a.why);
 	cr_expect_str_eq(signs(one), first, "an empty store is told first");
 	cr_expect_neq(strcmp(get("BPS1"), ""), 0);
@@ -640,8 +626,8 @@ Test(fleet_store, restarted_empty_changes_nothing)
 	*before = *one->ring;
 	strcpy(pair[0], get("BPS1"));
 	strcpy(pair[1], get("BPS2"));
-	store_kill();
-	store_start();
+	memcached_kill(&store);
+	memcached_start(&store);
 	cr_assert_eq(node_sync(two, T0 + 25 * HOURS), 0, "%s", two->a.why);
 	cr_assert_eq(node_sync(one, T0 + 25 * HOURS), 0);
 	cr_expect(ht_ring_same(one->ring, before));
@@ -661,10 +647,10 @@ Test(fleet_store, stopped)
 	node_sync(one, T0);
 	strcpy(first, signs(one));
 	one->timeout_ms = 100;
-	kill(pid, SIGSTOP);
+	kill(store.pid, SIGSTOP);
 	cr_expect_eq(node_sync(one, T0 + 24 * HOURS), -EIO);
 	cr_expect_str_eq(signs(one), first);
-	kill(pid, SIGCONT);
+	kill(store.pid, SIGCONT);
 	one->timeout_ms = 2000;
 	for (int i = 0; i < 3 && !one->a.rotated; i++)
 		node_sync(one, T0 + 24 * HOURS);
@@ -816,7 +802,7 @@ Test(fleet_store, gateways_of_the_old_kind)
 
 	put("BPS1", OLDER ":1700000000");
 	put("BPS2", "");
-	tell("delete BPS2\r\n");
+	tell("delete BPS2");
 	cr_assert_eq(node_sync(one, T0 + 1), 0, "%s", one->a.why);
 	strcpy(first, signs(one));
 	put("BPS1", OLD ":1700086400");
@@ -825,7 +811,7 @@ Test(fleet_store, gateways_of_the_old_kind)
 	cr_expect_str_neq(signs(one), first);
 	cr_expect_str_eq(get("BPS2"), OLDER ":1700000000", "what it had not written yet");
 	put("BPS2", OLDER ":1700000000");
-	tell("delete BP_LEASE\r\n");
+	tell("delete BP_LEASE");
 	cr_assert_eq(node_sync(one, T0 + 25 * HOURS), 0);
 	cr_expect_not(one->a.published, "there is nothing to add");
 	node_free(one);

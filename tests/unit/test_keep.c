@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <openssl/sha.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -79,6 +80,35 @@ Test(keep, what_is_written_is_read)
 	ht_keep_close(k);
 }
 
+/* Of the one that signs alone, so that a rotation can be told from a replacement. */
+Test(keep, what_signs_is_known_by_itself)
+{
+	static const uint8_t none[HT_PRINT_LEN];
+	const struct ht_secret live[] = {one, two};
+	const struct ht_key rotated = {.name = "a", .nsecrets = 2, .secrets = live};
+	uint8_t print[HT_PRINT_LEN];
+	struct ht_keep *k;
+
+	write_it();
+	k = open_it();
+	cr_assert_eq(ht_keyring_print_one(&rotated, 0, k->salt, print), 0);
+	cr_expect_eq(memcmp(print, k->past[0].signs, sizeof(print)), 0);
+	cr_assert_eq(ht_keyring_print_one(&rotated, 1, k->salt, print), 0);
+	cr_expect_eq(memcmp(print, k->past[2].signs, sizeof(print)), 0);
+	cr_assert_eq(ht_keyring_print_one(&rotated, 2, k->salt, print), 0);
+	cr_expect_eq(memcmp(print, none, sizeof(print)), 0, "there is none");
+	cr_expect_eq(memcmp(k->past[1].signs, none, sizeof(none)), 0, "no key has this place");
+	cr_assert_eq(ht_keep_write(k, 42, &sip, &(struct ht_keyring){.nkeys = 1, .keys = &rotated}),
+		     0);
+	ht_keep_close(k);
+	k = open_it();
+	cr_assert_eq(ht_keyring_print_one(&rotated, 0, k->salt, print), 0);
+	cr_expect_eq(memcmp(print, k->past[0].signs, sizeof(print)), 0, "the first one alone");
+	cr_assert_eq(ht_keyring_print(&rotated, k->salt, print), 0);
+	cr_expect_eq(memcmp(print, k->past[0].print, sizeof(print)), 0, "all of them");
+	ht_keep_close(k);
+}
+
 Test(keep, every_spoilt_byte_spoils_all_of_it)
 {
 	struct stat st;
@@ -100,6 +130,31 @@ Test(keep, every_spoilt_byte_spoils_all_of_it)
 		cr_assert_eq(pwrite(fd, &byte, 1, at), 1);
 		close(fd);
 	}
+}
+
+/* Well made, but by a version that wrote something else. */
+Test(keep, another_format_is_none)
+{
+	const uint32_t formats[] = {2, 1, 3};
+	uint8_t file[4096];
+	struct ht_keep *k;
+	ssize_t len;
+	int fd;
+
+	write_it();
+	fd = open(state, O_RDWR | O_CLOEXEC);
+	len = pread(fd, file, sizeof(file), 0);
+	cr_assert(len > 64 && len < (ssize_t)sizeof(file));
+	for (size_t i = 0; i < HT_ARRAY_SIZE(formats); i++) {
+		memcpy(file + sizeof(uint64_t), &formats[i], sizeof(formats[i]));
+		SHA256(file, (size_t)len - 32, file + len - 32);
+		cr_assert_eq(pwrite(fd, file, (size_t)len, 0), len);
+		k = open_it();
+		cr_expect_eq(k->id, i ? 0 : 42, "format %u", formats[i]);
+		cr_expect_eq(k->npast, i ? 0 : 3);
+		ht_keep_close(k);
+	}
+	close(fd);
 }
 
 Test(keep, a_file_that_others_can_read_is_replaced)
@@ -205,7 +260,7 @@ Test(keep, keys_keep_their_places)
 
 static void expect_generations(const char *names, uint32_t a, uint32_t b, uint32_t c_gen)
 {
-	struct ht_key_past past[3] = {{"a", 5, {0}}, {NULL, 7, {0}}, {"c", 9, {0}}};
+	struct ht_key_past past[3] = {{.name = "a", .gen = 5}, {.gen = 7}, {.name = "c", .gen = 9}};
 	const uint8_t salt[HT_PRINT_LEN] = "salt";
 	struct ht_keyring *r;
 	struct ht_config *c = config_of(names, &r);

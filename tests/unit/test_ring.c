@@ -267,6 +267,32 @@ Test(ring, revoked_is_all_and_for_good)
 	ht_ring_free(old);
 }
 
+/* What an exchange brings that began before a revocation, or that heard of one. */
+Test(ring, what_a_copy_has_learned)
+{
+	struct ht_ring *r = ring(), *copy = ring();
+	struct ht_ring_secret x = secret('x', 0), y = secret('y', 0);
+
+	add(r, 'a', T0);
+	*copy = *r;
+	add(copy, 'b', T0 + 10);
+	ht_ring_learn(r, copy);
+	expect(r, "ba", "nobody revoked anything");
+	*copy = *r;
+	ht_ring_revoke(r, T0 + 20, &x, NULL);
+	add(copy, 'c', T0 + 30);
+	ht_ring_learn(r, copy);
+	expect(r, "x", "whoever had c does not know of it");
+	*copy = *r;
+	add(r, 'd', T0 + 40);
+	ht_ring_revoke(copy, T0 + 25, &y, NULL);
+	ht_ring_learn(r, copy);
+	expect(r, "y", "the copy knows better");
+	cr_expect(ht_ring_same(r, copy));
+	ht_ring_free(r);
+	ht_ring_free(copy);
+}
+
 /* Whatever is heard in whatever order: the same in the end. */
 Test(ring, joining_is_the_same_both_ways)
 {

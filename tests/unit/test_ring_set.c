@@ -8,7 +8,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-#include "ring_set.h"
+#include "ring_parts.h"
 
 #define T0 1700000000ull
 
@@ -153,6 +153,16 @@ Test(ring_set, a_load_without_commit_changes_nothing)
 	cr_expect_str_eq(ring->keys[0].secrets[1].id, first);
 }
 
+/* So long as it is configured and never longer, and not all nodes at once. */
+Test(ring_set, pauses)
+{
+	cr_expect_eq(ht_ring_pause_ms(5000, 0), 3000);
+	cr_expect_eq(ht_ring_pause_ms(5000, UINT16_MAX / 2), 3999);
+	cr_expect_eq(ht_ring_pause_ms(5000, UINT16_MAX), 5000);
+	cr_expect_eq(ht_ring_pause_ms(100, UINT16_MAX), 100);
+	cr_expect_eq(ht_ring_pause_ms(3600000, UINT16_MAX), 3600000);
+}
+
 Test(ring_set, whoever_only_looks_makes_nothing)
 {
 	struct ht_keyring *now = NULL;
@@ -232,6 +242,24 @@ Test(ring_set, a_revocation_that_could_not_be_saved_outlives_a_reload)
 	load(T0 + 30); /* a restart */
 	cr_expect_not(has(first));
 	cr_expect(has(fresh));
+}
+
+Test(ring_set, a_revocation_while_a_configuration_is_loaded)
+{
+	char first[HT_SECRET_ID_LEN + 1], why[256];
+	struct ht_keyring *now = NULL;
+	struct ht_diag d = {0};
+
+	load(T0);
+	strcpy(first, ring->keys[0].secrets[0].id);
+	cr_assert_eq(ht_ring_set_load(set, &config, ring, T0 + 1, &now, &d), 0, "%s", d.text);
+	cr_assert_eq(ht_ring_set_revoke(set, "made", T0 + 1, why, sizeof(why)), 0, "%s", why);
+	ht_ring_set_commit(set);
+	ht_keyring_unref(ring);
+	ring = now;
+	cr_expect(has(first), "it was loaded before");
+	cr_assert_eq(tick(T0 + 1), 1);
+	cr_expect_not(has(first));
 }
 
 /* Another directory is another key, whatever was revoked in the one before. */

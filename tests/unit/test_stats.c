@@ -352,10 +352,16 @@ Test(stats, tokens)
 	f.global.tokens_live = 1;
 	f.global.tokens_evicted = 2;
 	f.global.tokens_flushed = 3;
+	f.global.sealed_live = 4;
+	f.global.sealed_evicted = 5;
+	f.global.sealed_flushed = 6;
 	write_text(&f, 0);
 	expect_line(&f, "hardtack_tokens{state=\"live\"} 1");
 	expect_line(&f, "hardtack_tokens{state=\"evicted\"} 2");
 	expect_line(&f, "hardtack_tokens{state=\"flushed\"} 3");
+	expect_line(&f, "hardtack_sealed{state=\"live\"} 4");
+	expect_line(&f, "hardtack_sealed{state=\"evicted\"} 5");
+	expect_line(&f, "hardtack_sealed{state=\"flushed\"} 6");
 	teardown(&f);
 }
 

@@ -523,3 +523,22 @@ Test(token_native, what_is_refused)
 	cr_expect_eq(ht_token_sign(&p, text, &len), -EPERM, "after the year 9999");
 	cr_expect_eq(len, 12345, "written on failure");
 }
+
+/* Of a secret that is not there (any more): that much is known without computing anything. */
+Test(token_native, outlives_its_secret)
+{
+	struct ht_secret secrets[] = {
+		{.bytes = (const uint8_t *)"another", .len = 7},
+		{.bytes = (const uint8_t *)SECRET, .len = sizeof(SECRET) - 1, .retire_s = 1000},
+	};
+	const struct ht_key both = {"shop", 1, 2, secrets}, one = {"shop", 1, 1, secrets},
+			    none = {"shop", 1, 0, secrets};
+
+	cr_expect_not(ht_native_outlived(HT_STR(TOKEN), &both, 999));
+	cr_expect(ht_native_outlived(HT_STR(TOKEN), &both, 1000), "it is retired");
+	cr_expect(ht_native_outlived(HT_STR(TOKEN), &one, 0));
+	cr_expect(ht_native_outlived(HT_STR(TOKEN), &none, 0));
+	cr_expect_not(ht_native_outlived(HT_STR("no token"), &one, 0));
+	cr_expect_not(ht_native_outlived(HT_STR("2" TOKEN), &one, 0));
+	cr_expect_not(ht_native_outlived(HT_STR(""), &one, 0));
+}

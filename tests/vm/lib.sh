@@ -19,6 +19,8 @@ cache=$(realpath -m "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hardtack/vm")
 prefix=/ht/3.5/lib
 machine=(-accel 'tcg,thread=multi' -smp 2 -m 2G)
 programs='bpf bpf-weak e2e'
+# How many seconds a guest may say nothing once it is up, before it counts as wedged.
+silence=7200
 # Watchdogs would measure this machine's load, nothing else.
 append='nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1'
 # What only costs time here: a third of it.
@@ -36,7 +38,7 @@ trap 'exit 130' INT TERM
 # The same sources against OpenSSL 3.5: its headers, its libraries, and a loader that knows them.
 build_daemon() {
 	local dir=$1 lib=$1/usr/lib/x86_64-linux-gnu
-	make -s O="$vm/openssl-3.5" SAN= CPPFLAGS="-I$dir/usr/include/x86_64-linux-gnu -I$dir/usr/include" \
+	make -s -j"$(nproc)" O="$vm/openssl-3.5" SAN= CPPFLAGS="-I$dir/usr/include/x86_64-linux-gnu -I$dir/usr/include" \
 		LDFLAGS="-L$lib -Wl,-rpath,$prefix,--disable-new-dtags,--allow-shlib-undefined -Wl,\
 --dynamic-linker=$prefix/ld-linux-x86-64.so.2" all >"$vm/openssl-3.5.log" 2>&1 && return
 	tail -n 20 "$vm/openssl-3.5.log"
@@ -58,9 +60,10 @@ make_root() {
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,dev,etc,proc,root,run,sbin,sys,tmp,var/lib/nginx,var/log/nginx,usr/sbin}
 	install -D -m 755 "$2" "$root/bin/busybox" || return 1
-	for f in nginx curl bpftool; do
+	for f in nginx curl bpftool memcached haproxy strace; do
 		install_program "$root" "$(command -v $f)" || return 1
 	done
+	install_program "$root" "$(command -v ip)" bin/ip || return 1 # before busybox's
 	for f in hardtackd hardtackctl; do
 		install_program "$root" "$O/$f" "ht/3.0/$f" || return 1
 		install -D -m 755 "$vm/openssl-3.5/$f" "$root/ht/3.5/$f" || return 1
@@ -157,9 +160,13 @@ end_boot() {
 	qemu=
 }
 
-# boot LIMIT_S: 0 ended by itself, 1 out of time, 2 never came up.
+# silent SECONDS: nothing came over the console for so long.
+silent() { [ -z "$(find "$out/console.log" -newermt "-$1 seconds" 2>/dev/null)" ]; }
+
+# boot LIMIT_S: 0 came to its end, 1 died or ran out of time, 2 wedged or died of QEMU: before it was
+# up, with a false double fault, or silent for longer than any test waits.
 boot() {
-	local started=$SECONDS spent
+	local started=$SECONDS spent patience=40
 	rm -f "$out"/{console.log,report.jsonl,kernel.log}
 	qemu-system-x86_64 -cpu "$(cpu_model)" "${machine[@]}" -nodefaults -no-reboot \
 		-display none -serial "file:$out/console.log" -serial "file:$out/report.jsonl" \
@@ -175,9 +182,9 @@ boot() {
 			end_boot
 			return 1
 		fi
-		grep -q '^guest: up' "$out/console.log" 2>/dev/null && continue
-		if [ $((SECONDS - started)) -gt 40 ] &&
-			[ -z "$(find "$out/console.log" -newermt '-40 seconds' 2>/dev/null)" ]; then
+		[ $patience != 40 ] || ! grep -q '^guest: up' "$out/console.log" 2>/dev/null ||
+			patience=$silence
+		if [ $((SECONDS - started)) -gt $patience ] && silent $patience; then
 			end_boot
 			return 2
 		fi
@@ -187,6 +194,7 @@ boot() {
 	grep -q '"end":true' "$out/report.jsonl" 2>/dev/null && return 0
 	! grep -q 'double fault' "$out/console.log" || return 2
 	grep -q '^guest: up' "$out/console.log" || return 2
+	return 1
 }
 
 # guest_run LIMIT_S: as boot(); what wedged or died of QEMU is tried again.

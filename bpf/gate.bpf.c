@@ -2,8 +2,8 @@
 /*
  * The gate: a sockops program that admits the daemon's backend sockets, and an sk_msg program
  * through which every byte towards a backend passes. It judges each request head against the token
- * map, cuts the cookies that are invalid, opens those that are sealed, counts bodies down by its own parse of the head, and
- * lets nothing else out. What it does not understand never leaves.
+ * map, cuts the cookies that are invalid, opens those that are sealed, counts bodies down by its own
+ * parse of the head, and lets nothing else out. What it does not understand never leaves.
  *
  * Refusing without breaking the connection is popping the whole message and passing it; SK_DROP is
  * for disagreements between the daemon and us, and is final. State lives in the socket's

@@ -354,6 +354,9 @@ int ht_conn_identify(struct ht_conn *c);
 /* That client to the policy, now. */
 struct ht_policy_client ht_conn_policy_client(const struct ht_conn *c);
 
+/* Tells the gate; false, and logged unless plaintext just has no room there, if that failed. */
+bool ht_conn_push(struct ht_workspace *ws, const struct ht_push *push);
+
 /* Has the kernel the last word on this backend connection? */
 static inline bool ht_conn_is_gated(const struct ht_conn *c)
 {

@@ -8,19 +8,25 @@
 
 #include <openssl/rand.h>
 
-/* False if the gate was not told of some plaintext: for want of room, which may be none at all. */
+bool ht_conn_push(struct ht_workspace *ws, const struct ht_push *push)
+{
+	int err = ht_offload_push(ws->gateway->offload, push);
+
+	if (err && !(push->sealed.p && err == -ENOSPC))
+		ht_log_limited(LOG_ERR, "msg=\"%s not cached\" error=\"%s\"",
+			       push->sealed.p ? "plaintext" : "token", strerror(-err));
+	return !err;
+}
+
+/* False if the gate was not told of some plaintext. */
 static bool judge_push(struct ht_workspace *ws)
 {
 	bool told = true;
 
 	for (size_t i = 0; i < ws->judgement.npushes; i++) {
 		const struct ht_push *push = &ws->judgement.push[i];
-		int err = ht_offload_push(ws->gateway->offload, push);
 
-		told &= !err || !push->sealed.p;
-		if (err && !(push->sealed.p && err == -ENOSPC))
-			ht_log_limited(LOG_ERR, "msg=\"%s not cached\" error=\"%s\"",
-				       push->sealed.p ? "plaintext" : "token", strerror(-err));
+		told &= ht_conn_push(ws, push) || !push->sealed.p;
 	}
 	return told;
 }

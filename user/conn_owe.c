@@ -98,8 +98,8 @@ static int owe_session(struct ht_conn *c, size_t rule)
 		return -503;
 	}
 	c->head.end = c->head.start + (uint32_t)len;
-	if (gated && ht_offload_push(offload, &push))
-		ht_log_limited(LOG_ERR, "msg=\"token not cached\"");
+	if (gated)
+		ht_conn_push(ws, &push);
 	owe(c, rule, true, HT_STR(c->x.policy->rules[rule]->name), l);
 	c->x.issued |= 1u << rule;
 	return 0;

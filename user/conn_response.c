@@ -29,16 +29,6 @@ static void signing_failed(struct ht_conn *c, const struct ht_set_cookie *cookie
 		       ht_log_quote(cookie->name, name, sizeof(name)), c->x.site->hosts[0]);
 }
 
-static void response_push(struct ht_workspace *ws, const struct ht_push *push)
-{
-	int err = ht_offload_push(ws->gateway->offload, push);
-
-	if (err &&
-	    !(push->sealed.p && err == -ENOSPC)) /* no room is to be had: the daemon opens it */
-		ht_log_limited(LOG_ERR, "msg=\"%s not cached\" error=\"%s\"",
-			       push->sealed.p ? "plaintext" : "token", strerror(-err));
-}
-
 /* Lines that are added to a response, and fields that are left out. */
 struct additions {
 	size_t nextras, ndrops, used;
@@ -96,13 +86,13 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 	case HT_SIGN_UNCOVERED:
 		return;
 	case HT_SIGN_SIGNED:
-		response_push(ws, &push);
+		ht_conn_push(ws, &push);
 		sign_count(c, a, rule);
 		sign_add(ws, a, index, len);
 		return;
 	case HT_SIGN_SEALED:
 		if (push.sealed.p && ht_conn_is_gated(c)) /* else nobody looks for it */
-			response_push(ws, &push);
+			ht_conn_push(ws, &push);
 		sign_count(c, a, rule);
 		sign_add(ws, a, index, len);
 		return;

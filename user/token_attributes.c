@@ -31,8 +31,7 @@ static bool is_named(struct ht_str s, const char *name)
 	return s.len == strlen(name) && !strncasecmp(s.p, name, s.len);
 }
 
-/* Cuts what stands before the first `at` off *rest, which moves behind it. */
-static struct ht_str cut(struct ht_str *rest, char at)
+struct ht_str ht_str_cut(struct ht_str *rest, char at)
 {
 	const char *end = rest->len ? memchr(rest->p, at, rest->len) : NULL;
 	struct ht_str head = {rest->p, end ? (size_t)(end - rest->p) : rest->len};
@@ -69,8 +68,8 @@ static void read_attributes(struct ht_str text, struct attributes *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	while (text.len) {
-		struct ht_str value = cut(&text, ';');
-		struct ht_str name = ht_str_trim(cut(&value, '='));
+		struct ht_str value = ht_str_cut(&text, ';');
+		struct ht_str name = ht_str_trim(ht_str_cut(&value, '='));
 
 		read_attribute(ret, name, ht_str_trim(value));
 	}

@@ -200,18 +200,6 @@ static bool parse_time(struct ht_str text, uint64_t *ret)
 	return t <= HT_TOKEN_TIME_MAX;
 }
 
-/* Cuts what stands before the first `at` off *rest, which moves behind it. */
-static struct ht_str cut(struct ht_str *rest, char at)
-{
-	const char *end = rest->len ? memchr(rest->p, at, rest->len) : NULL;
-	struct ht_str head = {rest->p, end ? (size_t)(end - rest->p) : rest->len};
-	size_t skip = end ? head.len + 1 : head.len;
-
-	rest->p += skip;
-	rest->len -= skip;
-	return head;
-}
-
 /* The shape only. A dot too many ends up in the MAC, which then has the wrong length. */
 static bool split_token(struct ht_str token, struct fields *ret)
 {
@@ -219,11 +207,11 @@ static bool split_token(struct ht_str token, struct fields *ret)
 
 	if (token.len > HT_TOKEN_TEXT_MAX)
 		return false;
-	version = cut(&token, '.');
-	ret->kid = cut(&token, '.');
-	ret->issued = cut(&token, '.');
-	ret->expires = cut(&token, '.');
-	ret->attributes = cut(&token, '.');
+	version = ht_str_cut(&token, '.');
+	ret->kid = ht_str_cut(&token, '.');
+	ret->issued = ht_str_cut(&token, '.');
+	ret->expires = ht_str_cut(&token, '.');
+	ret->attributes = ht_str_cut(&token, '.');
 	ret->mac = token;
 	return ht_str_eq(version, HT_STR(VERSION)) && ret->kid.len == HT_KEY_ID_LEN &&
 	       ret->attributes.len <= HT_ATTRIBUTES_TEXT_MAX && ret->mac.len == MAC_LEN;

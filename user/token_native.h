@@ -27,6 +27,9 @@ size_t ht_base64url_encode(const uint8_t *bytes, size_t len, char *ret);
  */
 bool ht_base64url_decode(struct ht_str text, char *ret, size_t *ret_len);
 
+/* Cuts what stands before the first `at` off *rest, which moves behind it. */
+struct ht_str ht_str_cut(struct ht_str *rest, char at);
+
 /*
  * What is carried of a Set-Cookie's attributes. Encoding: -EPERM if they have no such text. Decoding
  * fills `persistent` and `attributes` of *ret if it is one.

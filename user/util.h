@@ -69,9 +69,10 @@ struct ht_str {
 #define HT_STR_FMT "%.*s"
 #define HT_STR_ARG(s) (int)(s).len, (s).p
 
+/* An empty one may be NULL, which memcmp() may not be given. */
 static inline bool ht_str_eq(struct ht_str a, struct ht_str b)
 {
-	return a.len == b.len && !memcmp(a.p, b.p, a.len);
+	return a.len == b.len && (!a.len || !memcmp(a.p, b.p, a.len));
 }
 
 /* Without the spaces and tabs around it (OWS of RFC 9110, 5.6.3). */

@@ -40,8 +40,8 @@ struct ht_view {
 };
 
 #define HT_EXTRAS_MAX HT_HTTP_FIELDS_MAX
-#define HT_ARENA                                                                                   \
-	65536 /* bytes of lines that we may add to one response, or put in a field's place */
+/* Bytes of lines that we may add to one response, or put in a field's place. */
+#define HT_ARENA 65536
 
 /* What a worker lends to its connections: pools, counters and room to work in. */
 struct ht_workspace {

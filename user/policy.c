@@ -456,8 +456,8 @@ static bool ht_judge_reissue(const struct ht_judge *j, const struct ht_case *c, 
 	j->ret->too_long += err == -E2BIG && r->profile == HT_PROFILE_SECURE_COOKIE;
 	if (err || !ht_judge_answer(j, c, true, line))
 		return false;
-	if (r->profile ==
-	    HT_PROFILE_SECURE_COOKIE) /* the head, where it stands, is yet to be cut */
+	/* a copy: the head, where the value may stand, is yet to be cut */
+	if (r->profile == HT_PROFILE_SECURE_COOKIE)
 		ht_judge_push_sealed(j, c, token, ht_keep_text(j->ret, value), until_s);
 	else if (r->profile == HT_PROFILE_SESSION_ID)
 		ht_judge_push(j, c, token, token, until_s); /* the next one, and its own token */

@@ -80,7 +80,7 @@ static int view_new(struct ht_workspace *ws, struct ht_gateway *g, struct ht_vie
 		err = -ENOMEM;
 	for (size_t i = 0; !err && i < g->config->nsites; i++)
 		err = ht_upstreams_open(&v->upstreams[i], ht_health_site(g->health, i), &ws->loop,
-					g->offload, g->plain, ws->stats);
+					&ws->bufs, g->offload, g->plain, ws->stats);
 	if (err)
 		ht_view_unref(v);
 	else

@@ -259,7 +259,7 @@ static enum ht_http_id name_id(const char *p, size_t len, bool odd)
 /* "Proxy-Anything" is for a proxy, and "Proxy" is the environment variable HTTP_PROXY. */
 static bool is_for_proxies(const char *p, size_t len)
 {
-	return len >= 5 && fold(*p) == 'p' && folds_to(p, 5, "proxy") &&
+	return (*p | 0x20) == 'p' && len >= 5 && folds_to(p, 5, "proxy") &&
 	       (len == 5 || fold(p[5]) == '-');
 }
 
@@ -386,17 +386,17 @@ static int take_field(struct ht_http_cursor *c, bool request, struct ht_http_fie
 		return ht_http_refuse(c, 400, "bad field name");
 	}
 	f->name = (struct ht_str){name, (size_t)(p - name)};
-	for (p++; p < c->end && ht_http_is_blank(*p); p++)
-		;
-	value = p;
-	c->p = value_end = find_value_end(p, c->end);
+	value = p + 1;
+	c->p = value_end = find_value_end(value, c->end);
 	r = take_crlf(c);
 	if (r <= 0)
 		return r;
+	while (ht_http_is_blank(*value)) /* there is a CR behind them */
+		value++;
 	while (value_end > value && ht_http_is_blank(value_end[-1]))
 		value_end--;
 	f->value = (struct ht_str){value, (size_t)(value_end - value)};
-	f->verbatim = value == name + f->name.len + 2 && value[-1] == ' ' && value_end + 2 == c->p;
+	f->verbatim = value == p + 2 && p[1] == ' ' && value_end + 2 == c->p;
 	classify(f, seen & HT_HTTP_ODD, request);
 	return 1;
 }

@@ -183,8 +183,8 @@ static int tls_start(struct ht_tls *t, struct ht_tls_ctx *x, struct ht_source *s
 		.source = source,
 		.socket = {.source = source, .bufs = bufs},
 	};
-	if (SSL_set_fd(ssl, source->fd) && SSL_set_app_data(ssl, (char *)x) &&
-	    (x->params.ktls || !own_socket(t)))
+	if (SSL_set_app_data(ssl, (char *)x) &&
+	    (x->params.ktls ? SSL_set_fd(ssl, source->fd) : !own_socket(t)))
 		return 0;
 	ht_tls_close(t);
 	ERR_clear_error();

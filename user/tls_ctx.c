@@ -10,7 +10,6 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
-#include <openssl/x509v3.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -52,12 +51,46 @@ static struct ht_str hello_name(SSL *ssl)
 	return (struct ht_str){(const char *)p + 5, n};
 }
 
+/* One name that stands in a certificate. What has a '*' in its first label is good for others. */
+static bool may_be_name(const ASN1_IA5STRING *name, struct ht_str host)
+{
+	struct ht_str n = {(const char *)name->data, (size_t)name->length};
+	const char *dot = memchr(n.p, '.', n.len), *host_dot = memchr(host.p, '.', host.len);
+
+	if (dot && memchr(n.p, '*', (size_t)(dot - n.p))) {
+		if (!host_dot)
+			return false;
+		n = (struct ht_str){dot, (size_t)(n.p + n.len - dot)};
+		host = (struct ht_str){host_dot, (size_t)(host.p + host.len - host_dot)};
+	}
+	return n.len == host.len && !strncasecmp(n.p, host.p, n.len);
+}
+
+/* Might it be the host's certificate? True, too, where that is not plain from its names. */
+static bool may_be_hosts(const GENERAL_NAMES *names, struct ht_str host)
+{
+	bool unnamed = true; /* then its subject's common name counts */
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+
+		if (name->type != GEN_DNS)
+			continue;
+		if (may_be_name(name->d.dNSName, host))
+			return true;
+		unnamed = false;
+	}
+	return unnamed || host.p[0] == '.';
+}
+
+/* X509_check_host() decides, but decodes a certificate's names each time: 5,000 instructions. */
 static SSL_CTX *ctx_for_name(const struct ht_tls_ctx *x, struct ht_str sni)
 {
-	for (size_t i = 0; sni.len && i < x->ncerts; i++) {
+	for (size_t i = 0; sni.len && x->ncerts > 1 && i < x->ncerts; i++) {
 		X509 *cert = SSL_CTX_get0_certificate(x->certs[i]);
 
-		if (X509_check_host(cert, sni.p, sni.len, 0, NULL) == 1)
+		if (may_be_hosts(x->names[i], sni) &&
+		    X509_check_host(cert, sni.p, sni.len, 0, NULL) == 1)
 			return x->certs[i];
 	}
 	return x->certs[0];
@@ -256,9 +289,9 @@ static int on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
 	if (seal) {
 		memcpy(name, key.name, sizeof(key.name));
 		ok = RAND_bytes(iv, EVP_MAX_IV_LENGTH) == 1 &&
-		     EVP_EncryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv);
+		     EVP_EncryptInit_ex(cipher, x->ticket_cipher, NULL, key.aes, iv);
 	} else {
-		ok = EVP_DecryptInit_ex(cipher, EVP_aes_256_cbc(), NULL, key.aes, iv);
+		ok = EVP_DecryptInit_ex(cipher, x->ticket_cipher, NULL, key.aes, iv);
 	}
 	ok = ok && ticket_mac(mac, &key);
 	OPENSSL_cleanse(&key, sizeof(key));
@@ -305,7 +338,7 @@ static int session_ids(struct ht_tls_ctx *x)
 	ok = ok && EVP_DigestFinal_ex(md, digest, NULL);
 	EVP_MD_CTX_free(md);
 	for (size_t i = 0; i < 2; i++) {
-		memcpy(x->session_id[i], digest, sizeof(digest));
+		memcpy(x->session_id[i], digest, sizeof(x->session_id[i]));
 		x->session_id[i][0] ^= (uint8_t)i;
 	}
 	return ok ? 0 : -EIO;
@@ -443,6 +476,15 @@ static int ctx_one(struct ht_tls_ctx *x, const struct ht_cert_config *c, SSL_CTX
 	return 0;
 }
 
+/* What can't be decoded is as good as none: X509_check_host() sees it like that, too. */
+static void load_names(struct ht_tls_ctx *x)
+{
+	for (size_t i = 0; i < x->ncerts; i++)
+		x->names[i] = X509_get_ext_d2i(SSL_CTX_get0_certificate(x->certs[i]),
+					       NID_subject_alt_name, NULL, NULL);
+	ERR_clear_error();
+}
+
 int ht_tls_ctx_new(const struct ht_tls_params *p, struct ht_tls_ctx **ret, struct ht_diag *diag)
 {
 	const struct ht_tls_config *c = p->listener->tls;
@@ -453,7 +495,9 @@ int ht_tls_ctx_new(const struct ht_tls_params *p, struct ht_tls_ctx **ret, struc
 		goto out;
 	x->params = *p;
 	x->certs = calloc(c->ncerts, sizeof(*x->certs));
-	if (!x->certs)
+	x->names = calloc(c->ncerts, sizeof(*x->names));
+	x->ticket_cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+	if (!x->certs || !x->names || !x->ticket_cipher)
 		goto out;
 	err = session_ids(x);
 	if (!err)
@@ -462,6 +506,8 @@ int ht_tls_ctx_new(const struct ht_tls_params *p, struct ht_tls_ctx **ret, struc
 		err = load_crls(x, diag);
 	for (; !err && x->ncerts < c->ncerts; x->ncerts += !err)
 		err = ctx_one(x, &c->certs[x->ncerts], &x->certs[x->ncerts], diag);
+	if (!err)
+		load_names(x);
 	if (!err)
 		*ret = TAKE_PTR(x);
 out:
@@ -475,11 +521,16 @@ void ht_tls_ctx_free(struct ht_tls_ctx *x)
 {
 	if (!x)
 		return;
-	for (size_t i = 0; i < x->ncerts; i++)
+	for (size_t i = 0; i < x->ncerts; i++) {
 		SSL_CTX_free(x->certs[i]);
+		if (x->names)
+			GENERAL_NAMES_free(x->names[i]);
+	}
 	sk_X509_CRL_pop_free(x->crls, X509_CRL_free);
+	EVP_CIPHER_free(x->ticket_cipher);
 	tickets_give(x->tickets);
 	free(x->certs);
+	free(x->names);
 	free(x);
 }
 /* ---- connections to backends ---- */

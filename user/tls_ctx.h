@@ -6,17 +6,24 @@
 #define HT_TLS_CTX_H
 
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include "tls.h"
 
 /* Immutable once it is made: connections on all threads share it. */
 struct ht_tls_ctx {
 	struct ht_tls_params params;
-	SSL_CTX **certs; /* one for each certificate; the first is the default */
+	SSL_CTX **certs;       /* one for each certificate; the first is the default */
+	GENERAL_NAMES **names; /* theirs, NULL for one that has none; a server's only */
 	size_t ncerts;
 	STACK_OF(X509_CRL) * crls; /* of client-crl, or NULL */
 	struct ht_ticket_ring *tickets;
-	uint8_t session_id[2][32]; /* [a subject is needed]; SHA-256 */
+	EVP_CIPHER *ticket_cipher; /* looked up once: by its name it costs as much as to use it */
+	/*
+	 * [a subject is needed]; the first half of a SHA-256: it goes into every ticket, which comes
+	 * back in a ClientHello that is hashed several times over
+	 */
+	uint8_t session_id[2][16];
 };
 
 /* By the clock of this moment. */

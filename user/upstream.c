@@ -43,10 +43,12 @@ static void upstreams_refresh(struct ht_upstreams *set)
 }
 
 int ht_upstreams_open(struct ht_upstreams *set, struct ht_peers *peers, struct ht_loop *loop,
-		      struct ht_offload *offload, struct ht_offload *plain, struct ht_stats *stats)
+		      struct ht_bufs *bufs, struct ht_offload *offload, struct ht_offload *plain,
+		      struct ht_stats *stats)
 {
 	*set = (struct ht_upstreams){
 		.loop = loop,
+		.bufs = bufs,
 		.offload = offload,
 		.plain = plain,
 		.stats = stats,
@@ -282,7 +284,7 @@ static ssize_t backend_write(void *arg, const void *data, size_t len)
 	size_t done = 0;
 	ssize_t n = 0;
 
-	/* a record at a time; fewer than all means that the socket is full, as with send() */
+	/* fewer than all means that the socket is full, as with send() */
 	while (done < len) {
 		n = ht_tls_write(&b->tls, (const char *)data + done, len - done);
 		if (n < 0)
@@ -295,7 +297,7 @@ static ssize_t backend_write(void *arg, const void *data, size_t len)
 /* What is encrypted, the kernel's gate can't judge: it is judged here, as when the gate is off. */
 static int backend_secure(struct ht_backend *b)
 {
-	int err = ht_tls_connect(&b->tls, b->set->peers->tls, &b->source, NULL,
+	int err = ht_tls_connect(&b->tls, b->set->peers->tls, &b->source, b->set->bufs,
 				 b->upstream->config->host);
 
 	if (err)

@@ -34,6 +34,7 @@ struct ht_upstream {
 /* A site's upstreams, as one worker sees them. */
 struct ht_upstreams {
 	struct ht_loop *loop;
+	struct ht_bufs *bufs;
 	struct ht_offload *offload;
 	struct ht_offload *plain; /* off: for unix sockets and TLS, which no program can judge */
 	struct ht_stats *stats;
@@ -61,9 +62,10 @@ struct ht_backend {
 	bool secured;			/* the TLS handshake is over */
 };
 
-/* `peers`, `offload` and `plain` are borrowed. -ENOMEM. */
+/* All are borrowed. -ENOMEM. */
 int ht_upstreams_open(struct ht_upstreams *set, struct ht_peers *peers, struct ht_loop *loop,
-		      struct ht_offload *offload, struct ht_offload *plain, struct ht_stats *stats);
+		      struct ht_bufs *bufs, struct ht_offload *offload, struct ht_offload *plain,
+		      struct ht_stats *stats);
 void ht_upstreams_close(struct ht_upstreams *set); /* closes what is idle */
 
 /*

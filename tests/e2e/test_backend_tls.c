@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -125,6 +126,78 @@ Test(backend_tls, large_answers)
 		r = client_get(c, "/chunked", "");
 		cr_expect(r->body_len == 5000000 && r->body_hash == pattern_hash_of(5000000));
 	}
+	client_close(c);
+	gw_stop(gw);
+	backend_stop(be);
+}
+
+/* ---- uploads ---- */
+
+#define UPLOAD 6000000
+
+static void read_late(struct bconn *c, struct breq *r)
+{
+	int small = 65536;
+
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	backend_until(c->be, 0, 1);
+	backend_answer(c, r);
+}
+
+static void send_upload(struct client *c, bool chunked)
+{
+	client_sendf(c, "POST /up HTTP/1.1\r\nHost: gw.test\r\n");
+	if (!chunked) {
+		client_sendf(c, "Content-Length: %d\r\n\r\n", UPLOAD);
+		client_send_pattern(c, UPLOAD);
+		return;
+	}
+	client_sendf(c, "Transfer-Encoding: chunked\r\n\r\n%x\r\n", UPLOAD);
+	client_send_pattern(c, UPLOAD);
+	client_sendf(c, "\r\n0\r\n\r\n");
+}
+
+/* Nothing moves any more: whatever is between the client and the backend is full. */
+static void wait_for_stillness(struct gw *gw, double most)
+{
+	int64_t until = run_now_ms() + run_deadline_ms();
+	double was = -1, now = 0;
+
+	while (was != now && run_now_ms() < until) {
+		was = now;
+		run_pause_ms(50);
+		now = gw_metric(gw, "hardtack_received_bytes_total", NULL);
+	}
+	cr_expect_lt(now, most, "the backend reads");
+}
+
+/* Sealed records that did not leave at once, or only in part, leave once and in order. */
+Test(backend_tls, slow_backends_get_all_of_it)
+{
+	struct backend *be = backend_start_tls("edge", 0, read_late);
+	struct gw *gw = gw_to(be, "localhost", "edge");
+	struct client *c = client_plain(gw);
+
+	for (int chunked = 0; chunked < 2; chunked++) {
+		pid_t pid;
+		int status;
+
+		backend_set(be, 0, 0);
+		pid = fork(); /* somebody must send while the backend does not read */
+		if (!pid) {
+			send_upload(c, chunked);
+			_exit(c->error);
+		}
+		cr_assert(backend_wait_heads(be, chunked + 1));
+		wait_for_stillness(gw, UPLOAD * (chunked + 1.0));
+		backend_set(be, 0, 1);
+		cr_assert_eq(waitpid(pid, &status, 0), pid);
+		cr_expect_eq(status, 0);
+		cr_expect_eq(client_read(c)->status, 200);
+		cr_expect_eq(backend_last(be)->body_len, UPLOAD);
+		cr_expect(backend_last(be)->body_hash == pattern_hash_of(UPLOAD));
+	}
+	cr_expect_eq(backend_conns(be), 1, "not pooled");
 	client_close(c);
 	gw_stop(gw);
 	backend_stop(be);

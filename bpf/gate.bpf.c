@@ -93,7 +93,6 @@ static __always_inline void answer(struct run *r, enum ht_verdict verdict, __u64
 {
 	WRITE(r->slot->reason, reason);
 	WRITE(r->slot->verdict, verdict);
-	r->slot->runs++;
 	if (!reason)
 		return;
 	/* or clang tests reason - 1, and before 6.18 the verifier takes the index for unbounded */
@@ -213,45 +212,48 @@ static __always_inline __u32 generation(__u32 index)
 	return g ? READ(*g) : 0;
 }
 
-#define KEY_OPENED 0x100 /* session_key(): under HT_BIND_OPENED, not the rule's binding */
-
 /*
- * The map key of occurrence `which` & 63 and the generations that count for it, into `st`. 0 if the
- * client has no such binding: on-empty is the daemon's business.
+ * Whose cookie it is and what must not have changed since it was pushed, into `st`: the client's
+ * binding, or with `opened` HT_BIND_OPENED, and the generations. 0 if he has no such binding: on-empty
+ * is the daemon's business. Each is read once, here.
  */
-__noinline int session_key(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_rule *rule,
-			   const struct ht_slot *slot, __u32 which)
+static __always_inline int circumstances(struct ht_sock *st, const struct ht_rule *rule,
+					 const struct ht_slot *slot, int opened)
 {
-	__u64 v = which, opened = which / KEY_OPENED, bind, lo, hi;
+	__u64 bind = rule->bind;
+
+	HT_BOUND(bind, HT_BINDS_MAX - 1);
+	if (opened)
+		bind = HT_BIND_OPENED;
+	st->bind[0] = READ(slot->bind[bind][0]);
+	st->bind[1] = READ(slot->bind[bind][1]);
+	st->key_gen = generation(rule->key);
+	st->global_gen = generation(HT_GLOBAL_GEN);
+	return !!(st->bind[0] | st->bind[1]);
+}
+
+/* The map key of occurrence `which` & 63 under these circumstances, into st->key. */
+__noinline int session_key(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_rule *rule,
+			   __u32 which)
+{
 	const struct ht_occ *value;
+	__u64 v = which;
 	struct ht_sip s;
 
-	if (!st || !rule || !slot)
+	if (!st || !rule)
 		return 0;
-	bind = rule->bind;
 	HT_BOUND(v, HT_OCC_MAX - 1);
-	HT_BOUND(bind, HT_BINDS_MAX - 1);
-	HT_BOUND(opened, 1);
-	bind = (bind & (opened - 1)) | opened * HT_BIND_OPENED; /* one or the other */
-	HT_BOUND(bind, 7); /* idle; 6.1 knows nothing of what is or-ed */
 	value = &st->head.occ[v];
-	lo = READ(slot->bind[bind][0]);
-	hi = READ(slot->bind[bind][1]);
-	if (!lo && !hi)
-		return 0;
 
 	ht_sip_init(&s, st->keys.key, 1);
 	ht_sip_word(&s, rule->id);
-	ht_sip_word(&s, lo);
-	ht_sip_word(&s, hi);
+	ht_sip_word(&s, st->bind[0]);
+	ht_sip_word(&s, st->bind[1]);
 	ht_sip_word(&s, value->name_len | (__u64)value->val_len << 32);
 	sip_text(&s, msg, st, value->name, value->name_len);
 	sip_text(&s, msg, st, value->val, value->val_len);
 	st->key.lo = ht_sip_final(&s, 1);
 	st->key.hi = ht_sip_final_hi(&s);
-
-	st->key_gen = generation(rule->key);
-	st->global_gen = generation(HT_GLOBAL_GEN);
 	if (WEAK(GENERATION)) {
 		struct ht_token_key key = st->key;
 		const struct ht_token *e = bpf_map_lookup_elem(&tokens, &key);
@@ -312,13 +314,22 @@ static __always_inline int is_entry_of(const struct ht_token *t, const struct ht
 	       !((READ(t->check_lo) ^ (__u32)key->lo) | (READ(t->check_hi) ^ (__u32)key->hi));
 }
 
-static __always_inline enum finding look_up(struct ht_sock *st, __u64 *ret_not_after)
+/*
+ * The verdict of the map on occurrence `token` under st->key. The entry is fetched before the tag is
+ * made, which needs nothing of it: among many sessions it comes from memory, and takes as long.
+ */
+static __always_inline enum finding look_up(struct run *r, __u32 token, __u64 *ret_not_after)
 {
+	struct ht_sock *st = r->st;
 	struct ht_token_key key = st->key;
 	struct ht_token *t = bpf_map_lookup_elem(&tokens, &key);
-	__u64 not_after, tag = st->tag, same, cuts;
+	__u64 not_after, tag, same, cuts;
 
-	if (!t || !is_entry_of(t, &key))
+	if (!t)
+		return FOUND_NOTHING;
+	token_tag(r->msg, st, token);
+	tag = st->tag;
+	if (!is_entry_of(t, &key))
 		return FOUND_NOTHING;
 	same = ht_is_zero(READ(t->tag[0]) ^ tag) | ht_is_zero(READ(t->tag[1]) ^ tag) |
 	       ht_is_zero(READ(t->tag[2]) ^ tag) | ht_is_zero(READ(t->tag[3]) ^ tag);
@@ -336,29 +347,109 @@ static __always_inline enum finding look_up(struct ht_sock *st, __u64 *ret_not_a
 	return FOUND_HIT;
 }
 
-static __always_inline enum finding judge_token(struct run *r, __u32 i, const struct ht_rule *rule,
+static __always_inline __u64 renew(__u64 *what, __u64 is)
+{
+	__u64 was = *what;
+
+	*what = is;
+	return was ^ is;
+}
+
+/*
+ * Did the value and the token of the pair (occurrences, the token's << 8) hit on this connection
+ * before, under the same circumstances? What a hit says is a function of the bytes that are compared
+ * here: rule, binding, generations, name, value and token; only time can end it, and is asked. So no
+ * change of the policy, of a key or of the client needs to reach this memory. It cannot be dumped, and
+ * is this socket's alone, whose lock serializes us. What is compared is stored in passing, of no effect
+ * until judge_token() sets its shape.
+ */
+__noinline int memo_hit(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_rule *rule,
+			__u32 pair)
+{
+	const __u8 *data = msg->data, *end = msg->data_end, *p;
+	__u64 v = pair, t = pair >> 8, lo, hi, at, shape, diff;
+	const struct ht_occ *value, *token;
+	struct ht_memo *m;
+	__u32 k, len;
+
+	if (!st || !rule)
+		return 0;
+	st->memo_shape = 0;
+	HT_BOUND(v, HT_OCC_MAX - 1);
+	HT_BOUND(t, HT_OCC_MAX - 1);
+	value = &st->head.occ[v];
+	token = &st->head.occ[t];
+	lo = value->name < token->val ? value->name : token->val;
+	hi = value->val + value->val_len;
+	at = token->val + token->val_len;
+	hi = at > hi ? at : hi;
+	len = hi - lo;
+	if (len > HT_MEMO_TEXT || token->val_len < 8 || WEAK(GENERATION))
+		return 0;
+	shape = 1ULL << 63 | (value->name - lo) | (value->val - lo) << 8 | (token->val - lo) << 16 |
+		(__u64)value->name_len << 24 | (__u64)value->val_len << 32 |
+		(__u64)token->val_len << 40;
+	at -= 8;
+	HT_BOUND(at, HT_OFF_MASK);
+	p = data + at;
+	if (p + 8 > end)
+		return 0;
+	at = (*(const ht_word *)p * 0x9e3779b97f4a7c15ULL >> 32) * HT_MEMOS >> 32;
+	HT_BOUND(at, 7); /* idle */
+	m = &st->memo[at];
+	asm volatile("" : "+r"(m)); /* one pointer, not one for each member */
+	diff = renew(&m->shape, 0) ^ shape;
+	diff |= renew(&m->rule, rule->id);
+	diff |= renew(&m->bind[0], st->bind[0]);
+	diff |= renew(&m->bind[1], st->bind[1]);
+	diff |= renew(&m->gens, st->key_gen | (__u64)st->global_gen << 32);
+	hi -= 8;
+	HT_BOUND(hi, HT_OFF_MASK);
+	p = data + hi;
+	if (p + 8 > end)
+		return 0;
+	diff |= renew(&m->last, *(const ht_word *)p);
+	HT_BOUND(lo, HT_OFF_MASK);
+	p = data + lo;
+	if (p + HT_MEMO_TEXT > end)
+		return 0;
+#pragma clang loop unroll(full)
+	for (k = 0; k < HT_MEMO_TEXT / 8; k++) {
+		if (8 * k + 8 > len)
+			break;
+		diff |= renew(&m->text[k], ((const ht_word *)p)[k]);
+	}
+	if (!diff && !expired(m->not_after_ns)) {
+		m->shape = shape;
+		return 1;
+	}
+	st->memo_shape = shape;
+	st->memo_at = at;
+	return 0;
+}
+
+static __always_inline enum finding judge_token(struct run *r, const struct ht_rule *rule,
 						__u32 pair)
 {
-	struct ht_memo *memo = &r->slot->memo[i & (HT_MEMOS - 1)];
 	struct ht_sock *st = r->st;
-	__u64 not_after = 0;
+	__u64 not_after = 0, at;
 	enum finding found;
 
-	if (!session_key(r->msg, st, rule, r->slot, pair & (HT_OCC_MAX - 1)))
+	if (!circumstances(st, rule, r->slot, 0))
 		return FOUND_NOTHING;
-	token_tag(r->msg, st, pair >> 8);
-	if (!((READ(memo->tag) ^ st->tag) | (READ(memo->key_lo) ^ st->key.lo) |
-	      (READ(memo->key_hi) ^ st->key.hi)) &&
-	    !expired(READ(memo->not_after_ns))) {
-		st->memo++;
+	if (memo_hit(r->msg, st, rule, pair)) {
+		st->memo_hits++;
 		return FOUND_HIT;
 	}
-	found = look_up(st, &not_after);
-	if (found == FOUND_HIT) {
-		memo->key_lo = st->key.lo;
-		memo->key_hi = st->key.hi;
-		memo->tag = st->tag;
-		memo->not_after_ns = not_after;
+	session_key(r->msg, st, rule, pair & (HT_OCC_MAX - 1));
+	found = look_up(r, pair >> 8, &not_after);
+	if (found == FOUND_HIT && st->memo_shape) {
+		at = st->memo_at;
+		HT_BOUND(at, 7);
+		if (at >= HT_MEMOS)
+			return FOUND_NOTHING;
+		st->memo[at].not_after_ns = not_after;
+		st->memo[at].shape = st->memo_shape;
 	}
 	return found;
 }
@@ -422,9 +513,11 @@ static __always_inline enum finding judge_sealed(struct run *r, const struct ht_
 	struct ht_sock *st = r->st;
 	__u64 bit = v, not_after;
 
-	if (session_key(r->msg, st, rule, r->slot, v)) {
-		int opening = open_value(r->msg, st, v);
+	if (circumstances(st, rule, r->slot, 0)) {
+		int opening;
 
+		session_key(r->msg, st, rule, v);
+		opening = open_value(r->msg, st, v);
 		if (opening == OPEN_DONE) {
 			HT_BOUND(bit, HT_OCC_MAX - 1);
 			st->head.opened |= 1ULL << bit;
@@ -433,10 +526,10 @@ static __always_inline enum finding judge_sealed(struct run *r, const struct ht_
 		if (opening == OPEN_TORN)
 			return FOUND_TORN;
 	}
-	if (!session_key(r->msg, st, rule, r->slot, v | KEY_OPENED))
+	if (!circumstances(st, rule, r->slot, 1))
 		return FOUND_NOTHING;
-	token_tag(r->msg, st, v);
-	return look_up(st, &not_after) == FOUND_HIT ? FOUND_HIT : FOUND_NOTHING;
+	session_key(r->msg, st, rule, v);
+	return look_up(r, v, &not_after) == FOUND_HIT ? FOUND_HIT : FOUND_NOTHING;
 }
 
 /*
@@ -487,7 +580,7 @@ static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_s
 	HT_BOUND(index, HT_RULES_MAX - 1);
 	HT_BOUND(v, HT_OCC_MAX - 1);
 	rule = &r->pol->rule[index];
-	r->slot->rule[i & (HT_MEMOS - 1)] = index;
+	r->slot->rule[i & (HT_COOKIES_MAX - 1)] = index;
 	t = choose_token(seen, rule, &choice);
 	/* a session id has none beside it: it is its own */
 	t |= seen->value & -(ht_is_zero(t) & (rule->flags / HT_RULE_SELF & 1));
@@ -503,7 +596,7 @@ static __always_inline void judge_seen(struct run *r, __u32 i, const struct ht_s
 	} else if (t == seen->value && (rule->flags & HT_RULE_SEALED)) {
 		found = judge_sealed(r, rule, v);
 	} else {
-		found = judge_token(r, i, rule, v | (t - 1) << 8);
+		found = judge_token(r, rule, v | (t - 1) << 8);
 		if (found == FOUND_FORGED && choice)
 			found = FOUND_NOTHING;
 	}
@@ -669,7 +762,7 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 		return drop(r, HT_REASON_STALE);
 	st->seq = seq;
 	WRITE(slot->judged, seq);
-	count(&r->counters->heads, 1);
+	slot->counts[HT_COUNT_HEADS]++;
 	if (size > HT_HEAD_MAX && !WEAK(SIZE))
 		return drop(r, HT_REASON_TOO_LONG);
 	r->pol = bpf_map_lookup_elem(&policy, &index);
@@ -679,7 +772,7 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 		return drop(r, HT_REASON_PULL);
 
 	ht_head_init(&st->head, size);
-	st->hit = st->forged = st->missing = st->unknown = st->miss = st->memo = 0;
+	st->hit = st->forged = st->missing = st->unknown = st->miss = st->memo_hits = 0;
 	if (size < 8)
 		return withhold(r, HT_VERDICT_REFUSED, HT_REASON_INCOMPLETE);
 	bpf_loop(HT_STEPS_MAX, scan_step, r, 0);
@@ -707,7 +800,8 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 	if (reason)
 		return drop(r, reason);
 	if (st->hit)
-		count(&r->counters->hit, ht_bits(st->hit));
+		slot->counts[HT_COUNT_HIT] += ht_bits(st->hit);
+	slot->counts[HT_COUNT_MEMO] += st->memo_hits;
 	if (st->forged)
 		count(&r->counters->forged, ht_bits(st->forged));
 	if (st->missing)
@@ -716,8 +810,6 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 		count(&r->counters->report, ht_bits(st->unknown));
 	if (st->head.opened)
 		count(&r->counters->opened, ht_bits(st->head.opened));
-	if (st->memo)
-		count(&r->counters->memo, st->memo);
 	expect_body(st);
 	return pass(r);
 }
@@ -823,16 +915,17 @@ int verdict(struct sk_msg_md *msg)
 	r.counters = counters_here();
 	if (!r.counters || !msg->sk)
 		return SK_DROP;
-	count(&r.counters->runs, 1);
 	r.st = bpf_sk_storage_get(&socks, msg->sk, NULL, 0);
 	if (!r.st)
 		return SK_DROP;
 	index = r.st->slot;
 	r.slot = bpf_map_lookup_elem(&slots, &index);
 	if (!r.slot) {
+		count(&r.counters->runs, 1);
 		count(&r.counters->reason[HT_REASON_SLOT], 1);
 		return SK_DROP;
 	}
+	r.slot->counts[HT_COUNT_RUNS]++;
 	seq = READ(r.slot->seq);
 	switch (READ(r.slot->kind)) {
 	case HT_KIND_HEAD:

@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define HT_ABI 3
+#define HT_ABI 4
 
 #define HT_HEAD_MAX 16384  /* bytes of a request head as it leaves, our own fields included */
 #define HT_RULES_MAX 16	   /* of a site */
@@ -117,6 +117,8 @@ enum ht_counter {
 };
 _Static_assert(sizeof(struct ht_counters) == 8 * HT_COUNT_MAX, "counters, twice");
 
+#define HT_SLOT_COUNTS (HT_COUNT_MEMO + 1) /* of these most are in ht_slot.counts */
+
 /* Map `tokens` (LRU_PERCPU_HASH). The key is SipHash-2-4-128, see ht_token_key(). */
 struct ht_token_key {
 	__u64 lo, hi;
@@ -159,14 +161,6 @@ struct ht_sealed {
 };
 _Static_assert(sizeof(struct ht_sealed) == 24 + HT_SEALED_MAX, "sealed layout");
 
-/* What a client's connection hit last, by the lower bits of ht_head.seen's indices: while it repeats, no map is touched. */
-#define HT_MEMOS 16
-struct ht_memo {
-	__u64 key_lo, key_hi; /* 0, 0 = none */
-	__u64 tag;
-	__u64 not_after_ns;
-};
-
 /*
  * Map `slots` (mmapable ARRAY), one per backend connection. The daemon writes the first part,
  * then `seq`, then sends; the gate reads each field once and answers in the second part.
@@ -191,13 +185,16 @@ struct ht_slot {
 	__u32 forged;	/* cut or, with report, would-be cut */
 	__u32 missing;	/* likewise */
 	__u32 unknown;	/* of report-only rules: the daemon should judge them for the record */
-	__u32 runs;
-	__u32 cut;	     /* bytes */
-	__u8 rule[HT_MEMOS]; /* whose they are, by the lower bits of those indices */
-	/* both ways */
-	struct ht_memo memo[HT_MEMOS];
+	__u32 cut;	/* bytes */
+	__u32 pad;
+	__u8 rule[HT_COOKIES_MAX]; /* whose they are, by the lower bits of those indices */
+	/*
+	 * The first of struct ht_counters, of all sockets that ever had this slot: what counts each head
+	 * is counted here, where a socket is alone and no addition needs to be atomic.
+	 */
+	__u64 counts[HT_SLOT_COUNTS];
 };
-_Static_assert(sizeof(struct ht_slot) == 672, "slot layout");
+_Static_assert(sizeof(struct ht_slot) == 192, "slot layout");
 
 /*
  * Where a token may stand: in a cookie of a name of its own (two for a rule that accepts two
@@ -269,6 +266,8 @@ struct ht_policy {
 	__u32 nrules, nnames, npatterns;
 	__u32 max_cookies; /* covered cookies that a request may have, at most HT_COOKIES_MAX */
 	__u64 multiplier;  /* odd; spreads the names over the buckets */
+	/* Bytes as bits: a name that begins with such a one is covered by no rule and no token's. */
+	__u64 nobodys[4];
 	__u8 bucket[HT_BUCKETS]; /* first name + 1, 0 = empty */
 	struct ht_token_prefix sibling[HT_SIBLINGS_MAX];
 	struct ht_rule rule[HT_RULES_MAX];
@@ -339,8 +338,8 @@ struct ht_head {
 	__u32 name, name_len; /* cookie modes */
 	__u32 val;	      /* cookie modes: first byte after '=' */
 	__u32 start, sep;     /* as in ht_occ */
-	__u32 ended;	      /* pos is the end of a pair or a line */
-	__u64 length;	      /* Content-Length */
+	__u32 pad;
+	__u64 length; /* Content-Length */
 	__u8 mode, field, flags, reason;
 	__u8 nocc, nval, ncuts, nseen;
 	__u8 cur;     /* the pair that is being read is covered (rule + 1) or a token (any) */
@@ -371,6 +370,24 @@ struct ht_sip {
 	__u64 v0, v1, v2, v3;
 };
 
+/*
+ * A cookie and its token that hit on this connection, as they stood in the head, with all that the
+ * hit depended on: while they come again under the same binding and generations, nothing is hashed
+ * and no map is touched. It is compared as a whole, and in a time that does not depend on the texts.
+ */
+#define HT_MEMOS 6	 /* with these an element of the map still fits into 4 KB */
+#define HT_MEMO_TEXT 144 /* bytes from the first of the two to the end of the other, at most */
+struct ht_memo {
+	__u64 shape; /* where name, value and token are in the text; 0 = nothing is remembered */
+	__u64 rule;  /* ht_rule.id */
+	__u64 bind[2];
+	__u64 gens; /* the key's generation and the global one */
+	__u64 not_after_ns;
+	__u64 text[HT_MEMO_TEXT / 8]; /* whole words of it ... */
+	__u64 last;		      /* ... and its last eight bytes */
+};
+_Static_assert(sizeof(struct ht_memo) == 56 + HT_MEMO_TEXT, "memo layout");
+
 /* Written once by the daemon (nonce, slot, keys) before connect(), then the gate's own. */
 struct ht_sock {
 	__u64 nonce;
@@ -387,11 +404,16 @@ struct ht_sock {
 	__u32 sip_off, sip_len;
 	struct ht_token_key key;
 	__u64 tag;
+	__u64 bind[2]; /* of the cookie that is judged */
 	__u32 key_gen, global_gen;
-	__u32 hit, forged, missing, unknown, miss, memo; /* as in ht_slot */
-	__u32 move_from, move_to, move_len;		 /* bytes on their way */
-	__u32 cut;					 /* the next one */
+	__u64 memo_shape; /* what memo[memo_at] will be if that is a hit; 0 = nothing */
+	__u32 memo_at;
+	__u32 hit, forged, missing, unknown, miss; /* as in ht_slot */
+	__u32 memo_hits;
+	__u32 move_from, move_to, move_len; /* bytes on their way */
+	__u32 cut;			    /* the next one */
 	struct ht_head head;
+	struct ht_memo memo[HT_MEMOS];
 };
 
 /* ---- SipHash (Aumasson, Bernstein 2012), inline for both worlds ---- */

@@ -42,6 +42,9 @@ struct ht_text {
 #define HT_OFF_MASK 0x7fff		/* offsets in a message: HT_HEAD_MAX and a little */
 #define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
 #define HT_BLANKS_MAX 7			/* around a cookie's name or value */
+#ifndef HT_SKIPS
+#define HT_SKIPS 16 /* lines, pairs or 64 bytes of them that are passed over at once; tests try 0 */
+#endif
 
 #define HT_ONES 0x0101010101010101ULL
 #define HT_HIGH 0x8080808080808080ULL
@@ -81,22 +84,18 @@ HT_INLINE __u32 ht_first(__u64 marks)
 	return ((marks >> 7) * 0x0001020304050607ULL) >> 56;
 }
 
-/* In the high bits of the bytes that equal c; above the first of them there may be false ones. */
-HT_INLINE __u64 ht_mark(__u64 w, __u8 c)
+/*
+ * In the high bits of the bytes that end what `mode` reads: controls end everything, ';' a cookie, '='
+ * its name. Above the first of them there may be false ones, and those that are no ASCII may be.
+ */
+HT_INLINE __u64 ht_hints(__u64 w, int mode)
 {
-	w ^= HT_ONES * c;
-	return (w - HT_ONES) & ~w;
-}
-
-/* Likewise those that end what `mode` reads: controls end everything, ';' a cookie, '=' its name. */
-HT_INLINE __u64 ht_marks(__u64 w, int mode)
-{
-	__u64 t = (w - HT_ONES * 0x20) & ~w;
+	__u64 t = w - HT_ONES * 0x20;
 
 	if (mode != HT_MODE_LINE)
-		t |= ht_mark(w, ';');
+		t |= (w ^ HT_ONES * ';') - HT_ONES;
 	if (mode == HT_MODE_NAME)
-		t |= ht_mark(w, '=');
+		t |= (w ^ HT_ONES * '=') - HT_ONES;
 	return t;
 }
 
@@ -128,19 +127,24 @@ HT_INLINE __u64 ht_load(const struct ht_head *h, const __u8 *data, const __u8 *e
  * make one state of the verifier's eight, here and below. 6.1 gives up without them.
  */
 #define HT_SCAN_PAIR(i)                                                                            \
-	t = ht_marks(((const ht_word *)p)[i], mode);                                               \
-	u = ht_marks(((const ht_word *)p)[(i) + 1], mode);                                         \
+	v = ((const ht_word *)p)[i];                                                               \
+	w = ((const ht_word *)p)[(i) + 1];                                                         \
+	t = ht_hints(v, mode);                                                                     \
+	u = ht_hints(w, mode);                                                                     \
 	if ((t | u) & HT_HIGH) {                                                                   \
-		t &= HT_HIGH;                                                                      \
-		n = t ? 8 * (i) + ht_first(t) : 8 * (i) + 8 + ht_first(u & HT_HIGH);               \
-		HT_BOUND(n, 127);                                                                  \
-		return n;                                                                          \
+		t &= ~v & HT_HIGH;                                                                 \
+		u &= ~w & HT_HIGH;                                                                 \
+		if (t | u) {                                                                       \
+			n = t ? 8 * (i) + ht_first(t) : 8 * (i) + 8 + ht_first(u);                 \
+			HT_BOUND(n, 127);                                                          \
+			return n;                                                                  \
+		}                                                                                  \
 	}
 
-/* The distance from p to the next byte that ht_marks() marks, among 64 that may be read, or 64. */
+/* The distance from p to the next byte that ht_hints() marks and is ASCII, among 64 that may be read, or 64. */
 HT_INLINE __u64 ht_scan_words(const __u8 *p, int mode)
 {
-	__u64 t, u, n;
+	__u64 v, w, t, u, n;
 
 	HT_SCAN_PAIR(0)
 	HT_SCAN_PAIR(2)
@@ -153,7 +157,7 @@ HT_INLINE __u64 ht_scan_words(const __u8 *p, int mode)
 HT_INLINE __u32 ht_scan(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off,
 			int mode)
 {
-	__u64 o = off, t;
+	__u64 o = off, t, w;
 	const __u8 *p;
 	__u32 i;
 
@@ -162,7 +166,9 @@ HT_INLINE __u32 ht_scan(const struct ht_head *h, const __u8 *data, const __u8 *e
 	if (p + 64 <= end)
 		return ht_scan_words(p, mode);
 	for (i = 0; i < 8; i++) {
-		t = ht_marks(ht_load(h, data, end, off + 8 * i), mode) & HT_HIGH;
+		w = p + 8 * i + 8 <= end ? ((const ht_word *)p)[i]
+					 : ht_load(h, data, end, off + 8 * i);
+		t = ht_hints(w, mode) & ~w & HT_HIGH;
 		if (t)
 			return 8 * i + ht_first(t);
 	}
@@ -437,6 +443,12 @@ HT_INLINE int ht_decides_on(const struct ht_policy *pol, __u8 c)
 					c == (__u8)pol->sibling[1].bytes[0]));
 }
 
+/* Is a cookie whose name begins with c nobody's? Never of blanks, controls, '=' and ';'. */
+HT_INLINE int ht_is_nobodys(const struct ht_policy *pol, __u64 c)
+{
+	return pol->nobodys[c >> 6] >> (c & 63) & 1;
+}
+
 /* At the first byte of a line. Cookie fields change the mode where there is something to find. */
 HT_INLINE int ht_line_begin(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
 			    const __u8 *end)
@@ -475,11 +487,9 @@ HT_INLINE int ht_line_begin(struct ht_head *h, const struct ht_policy *pol, cons
 	return 0;
 }
 
-/* How many blanks stand at [off...), HT_BLANKS_MAX + 1 if too many. `too`: a byte to skip, too. */
-HT_INLINE __u32 ht_blanks_after(const struct ht_head *h, const __u8 *data, const __u8 *end,
-				__u32 off, __u8 too)
+/* How many blanks w begins with, HT_BLANKS_MAX + 1 if too many. `too`: a byte to skip, too. */
+HT_INLINE __u32 ht_blanks(__u64 w, __u8 too)
 {
-	__u64 w = ht_load(h, data, end, off);
 	__u32 n;
 
 	for (n = 0; n <= HT_BLANKS_MAX; n++) {
@@ -509,12 +519,12 @@ HT_INLINE __u32 ht_blanks_before(const struct ht_head *h, const __u8 *data, cons
 
 /*
  * The pair behind a ';' or the colon begins at h->pos. An empty name cannot hide a signed one:
- * "=sid=x" is judged as "sid=x".
+ * "=sid=x" is judged as "sid=x". *ret_first is the first byte of the name.
  */
-HT_INLINE int ht_pair_begin(struct ht_head *h, const __u8 *data, const __u8 *end)
+HT_INLINE int ht_pair_begin(struct ht_head *h, const __u8 *data, const __u8 *end, __u64 *ret_first)
 {
-	__u32 blanks = ht_blanks_after(h, data, end, h->pos, ' ');
-	__u64 open = h->open;
+	__u64 open = h->open, w = ht_load(h, data, end, h->pos);
+	__u32 blanks = ht_blanks(w, ' ');
 
 	if (blanks > HT_BLANKS_MAX)
 		return ht_head_stop(h, HT_REASON_BLANKS);
@@ -526,13 +536,17 @@ HT_INLINE int ht_pair_begin(struct ht_head *h, const __u8 *data, const __u8 *end
 		h->open = 0;
 	}
 	h->pos = h->start;
-	if ((ht_load(h, data, end, h->pos) & 0xff) == '=') {
-		blanks = ht_blanks_after(h, data, end, h->pos, '=');
+	w = w >> (8 * (blanks & 7)) & 0xff;
+	if (w == '=') {
+		w = ht_load(h, data, end, h->pos);
+		blanks = ht_blanks(w, '=');
 		if (blanks > HT_BLANKS_MAX)
 			return ht_head_stop(h, HT_REASON_BLANKS);
 		h->pos += blanks;
+		w = w >> (8 * (blanks & 7)) & 0xff;
 	}
 	h->name = h->pos;
+	*ret_first = w;
 	return 0;
 }
 
@@ -548,7 +562,7 @@ HT_INLINE int ht_name_end(struct ht_head *h, const struct ht_policy *pol, const 
 	if (blanks > HT_BLANKS_MAX)
 		return ht_head_stop(h, HT_REASON_BLANKS);
 	h->cur = 0;
-	h->name_len = h->val = 0;
+	h->name_len = 0;
 	h->mode = HT_MODE_VALUE;
 	if (e - blanks <= h->name)
 		return 0;
@@ -657,7 +671,7 @@ HT_INLINE __u32 ht_seen_find(struct ht_head *h)
 	__u8 byte = (base * 0x9e3779b97f4a7c15ULL) >> 56;
 	__u32 tries;
 
-	for (i = 0; i < HT_SEEN_MAX / 8; i++)
+	for (i = 0; i < HT_SEEN_MAX / 8 && 8 * i < n; i++)
 		like |= ht_equal_bytes(h->print[i], byte) << (8 * i);
 	HT_BOUND(n, HT_SEEN_MAX * 2 - 1);
 	like &= (1ULL << n) - 1;
@@ -684,7 +698,7 @@ HT_INLINE int ht_pair_trim(struct ht_head *h, const __u8 *data, const __u8 *end,
 	__u32 val = h->val, tail = e, blanks;
 
 	if (val < tail) {
-		blanks = ht_blanks_after(h, data, end, val, ' ');
+		blanks = ht_blanks(ht_load(h, data, end, val), ' ');
 		if (blanks > HT_BLANKS_MAX)
 			return ht_head_stop(h, HT_REASON_BLANKS);
 		val += blanks;
@@ -767,45 +781,83 @@ HT_INLINE int ht_pair_note(struct ht_head *h, const struct ht_policy *pol, const
 /* Could a line that begins with these bytes mean something to us, or be folded? */
 HT_INLINE int ht_line_matters(__u64 w)
 {
-	__u64 c = (w | 0x20) & 0xff;
+	/* a set of letters, by their low bits: most lines begin with none of them */
+	__u64 first = 1ULL << ('c' & 31) | 1ULL << ('t' & 31) | 1ULL << ('u' & 31) | 1 | 1 << '\t';
+	__u64 c = (w | HT_FOLD) & 0xffff;
 
-	return c == 'c' || c == 't' || c == 'u' || c == ' ' || (w & 0xff) == '\t';
+	if (!(first >> (w & 31) & 1))
+		return 0;
+	return c == ('c' | 'o' << 8) || c == ('t' | 'r' << 8) || c == ('u' | 'p' << 8) ||
+	       (c & 0xff) == ' ' || (w & 0xff) == '\t';
 }
 
 /*
- * Most lines of a head are short and none of our business: takes up to eight of them at once, with
- * the position in a register. Stops in front of whatever else there is; skipping nothing is fine.
+ * Most lines of a head are none of our business: takes many at once, with the position in a register.
+ * Stops in front of whatever else there is, and near the message's end, be that within a line;
+ * skipping nothing is fine.
  */
 HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *end)
 {
-	__u64 pos = h->pos, w, o, n;
-	__u32 lines;
+	__u64 pos = h->pos, line = pos, lines = 0, w, n;
 	const __u8 *p;
+	__u32 i;
 
-	for (lines = 0; lines < 8; lines++) {
-		o = pos;
-		HT_BOUND(o, HT_OFF_MASK);
-		p = data + o;
-		if (p + 72 > end || ht_line_matters(*(const ht_word *)p))
+	for (i = 0; i < HT_SKIPS; i++) {
+		HT_BOUND(pos, HT_OFF_MASK); /* one state for the verifier, not one a path */
+		p = data + pos;
+		if (p + 64 > end || (pos == line && ht_line_matters(*(const ht_word *)p)))
 			break;
 		n = ht_scan_words(p, HT_MODE_LINE);
+		pos += n;
 		if (n == 64)
-			break;
-		o = pos + n;
-		HT_BOUND(o, HT_OFF_MASK);
-		p = data + o;
+			continue;
+		HT_BOUND(pos, HT_OFF_MASK);
+		p = data + pos;
 		if (p + 8 > end)
 			break;
 		w = *(const ht_word *)p;
 		/* a line's end, and not the head's */
 		if ((w & 0xffff) != ('\r' | '\n' << 8) || (w >> 16 & 0xff) == '\r')
 			break;
-		pos += n + 2;
-		HT_BOUND(pos,
-			 HT_OFF_MASK); /* so that the verifier sees one state, not one a path */
-		h->lines++;
+		pos += 2;
+		line = pos;
+		lines++;
 	}
-	h->pos = h->line = pos;
+	h->pos = pos;
+	h->line = line;
+	h->lines += lines;
+}
+
+/*
+ * In a pair that is nobody's: goes on through those behind it that are nobody's, too, by the first
+ * byte of their names, and stops in front of whatever else there is; skipping nothing is fine.
+ */
+HT_INLINE void ht_skip_pairs(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			     const __u8 *end)
+{
+	__u64 pos = h->pos, w, n;
+	const __u8 *p;
+	__u32 i;
+
+	for (i = 0; i < HT_SKIPS; i++) {
+		HT_BOUND(pos, HT_OFF_MASK);
+		p = data + pos;
+		if (p + 64 > end)
+			break;
+		n = ht_scan_words(p, HT_MODE_VALUE);
+		pos += n;
+		if (n == 64)
+			continue;
+		HT_BOUND(pos, HT_OFF_MASK);
+		p = data + pos;
+		if (p + 8 > end)
+			break;
+		w = *(const ht_word *)p;
+		if ((w & 0xffff) != (';' | ' ' << 8) || !ht_is_nobodys(pol, w >> 16 & 0xff))
+			break;
+		pos += 3;
+	}
+	h->pos = pos;
 }
 
 /* ---- the parts of a step ---- */
@@ -816,26 +868,41 @@ HT_INLINE int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht
 	HT_PART_BEGIN
 	if (h->lines)
 		ht_skip_lines(h, data, end);
-	return ht_line_begin(h, pol, data, end);
+	if (h->pos == h->line)
+		return ht_line_begin(h, pol, data, end);
+	h->field = HT_FIELD_OTHER;
+	return 0;
 }
 
 /* In a cookie's name, or before it. */
 HT_INLINE int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
+	__u64 first, w;
 	__u32 n, e;
 
-	if (!h->name && ht_pair_begin(h, data, end))
-		return 1;
+	if (!h->name) {
+		if (ht_pair_begin(h, data, end, &first))
+			return 1;
+		if (ht_is_nobodys(pol, first)) {
+			h->cur = 0;
+			h->mode = HT_MODE_VALUE;
+			ht_skip_pairs(h, pol, data, end);
+			return 0;
+		}
+	}
 	n = ht_scan(h, data, end, h->pos, HT_MODE_NAME);
 	e = h->pos + n;
 	h->pos = e;
 	if (n == 64)
 		return 0;
-	if ((ht_load(h, data, end, e) & 0xff) == '\t') {
+	w = ht_load(h, data, end, e) & 0xff;
+	if (w == '\t') {
 		h->pos = e + 1;
 		return 0;
 	}
+	h->val = e + (w == '=');
+	h->pos = h->val;
 	return ht_name_end(h, pol, data, end, e);
 }
 
@@ -847,30 +914,25 @@ HT_INLINE int ht_part_match(struct ht_text *m, struct ht_head *h, const struct h
 	return 0;
 }
 
-/* In a line that is none of our business or in a cookie's value: h->ended when that has an end. */
-HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+/* In a line that is none of our business or in a cookie's value: 1 at its end, the bytes *ret_w. */
+HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
+			   __u64 *ret_w)
 {
 	HT_PART_BEGIN
 	__u32 n, e;
 
-	if (h->mode == HT_MODE_VALUE && !h->val) { /* at the name's end */
-		h->val = h->pos;
-		if ((ht_load(h, data, end, h->pos) & 0xff) == '=')
-			h->val = ++h->pos;
-	}
 	if (h->mode == HT_MODE_VALUE)
 		n = ht_scan(h, data, end, h->pos, HT_MODE_VALUE);
 	else
 		n = ht_scan(h, data, end, h->pos, HT_MODE_LINE);
 	e = h->pos + n;
 	h->pos = e;
-	h->ended = 0;
 	if (n == 64)
 		return 0;
-	if ((ht_load(h, data, end, e) & 0xff) == '\t') /* no end of anything */
-		h->pos = e + 1;
-	else
-		h->ended = 1;
+	*ret_w = ht_load(h, data, end, e);
+	if ((*ret_w & 0xff) != '\t')
+		return 1;
+	h->pos = e + 1; /* no end of anything */
 	return 0;
 }
 
@@ -881,11 +943,11 @@ HT_INLINE int ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht
 	return ht_pair_note(h, pol, data, end, h->pos);
 }
 
-/* At the end of a pair or of a line. */
-HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+/* At the end of a pair or of a line, the bytes w. */
+HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
+			  __u64 w)
 {
 	HT_PART_BEGIN
-	__u64 w = ht_load(h, data, end, h->pos);
 
 	if (h->mode == HT_MODE_LINE || (w & 0xff) != ';')
 		return ht_line_end(h, data, end, h->pos, w);
@@ -902,6 +964,8 @@ HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_
  */
 HT_INLINE int ht_head_step(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
+	__u64 w;
+
 	if (h->pos == h->line && ht_part_line(m, h, pol))
 		return 1;
 	if (h->mode == HT_MODE_NAME && ht_part_name(m, h, pol))
@@ -910,12 +974,11 @@ HT_INLINE int ht_head_step(struct ht_text *m, struct ht_head *h, const struct ht
 		ht_part_match(m, h, pol);
 	if (h->mode == HT_MODE_NAME || h->mode == HT_MODE_MATCH)
 		return 0;
-	ht_part_rest(m, h, pol);
-	if (!h->ended)
+	if (!ht_part_rest(m, h, pol, &w))
 		return 0;
 	if (h->cur && h->mode == HT_MODE_VALUE && ht_part_note(m, h, pol))
 		return 1;
-	return ht_part_end(m, h, pol);
+	return ht_part_end(m, h, pol, w);
 }
 
 /* Before the first step. A message of fewer than 8 bytes is no head: see ht_load(). */

@@ -198,9 +198,8 @@ struct ht_owed {
 struct ht_identity {
 	uint64_t serial; /* of the generation */
 	uint32_t site;
-	size_t nbinds, nmemos;
+	size_t nbinds;
 	struct ht_binding *bind;
-	struct ht_memo *memo;
 };
 
 /* The log's copy of what the request said, in a buffer of its own. */

@@ -67,22 +67,18 @@ int ht_conn_identify(struct ht_conn *c)
 	const struct ht_policy_site *p = c->x.policy;
 	struct ht_identity *id = c->identity;
 	struct who who;
-	size_t nmemos;
 
 	if (id && id->serial == c->view->gateway->serial && id->site == c->x.site_index)
 		return 0;
 	free(id);
 	c->identity = NULL;
-	nmemos = p->gate.npatterns ? HT_MEMOS : p->nrules;
-	id = calloc(1, sizeof(*id) + p->nbinds * sizeof(*id->bind) + nmemos * sizeof(*id->memo));
+	id = calloc(1, sizeof(*id) + p->nbinds * sizeof(*id->bind));
 	if (!id)
 		return -ENOMEM;
 	id->serial = c->view->gateway->serial;
 	id->site = c->x.site_index;
 	id->nbinds = p->nbinds;
-	id->nmemos = nmemos;
 	id->bind = (struct ht_binding *)(id + 1);
-	id->memo = (struct ht_memo *)(id->bind + p->nbinds);
 	identify(c, &who);
 	for (size_t i = 0; i < p->nbinds; i++)
 		ht_binding_make(p->bind[i].binds, p->bind[i].nbinds, &who.client, &id->bind[i]);

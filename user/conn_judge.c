@@ -241,8 +241,8 @@ static void judge_count_hits(struct ht_conn *c, const struct ht_gate_answer *a)
 {
 	for (uint32_t i = 0, bits = a->hit; bits; i++, bits >>= 1) {
 		if (bits & 1)
-			judge_saw(c, HT_WHERE_KERNEL, a->rule[i % HT_MEMOS], (struct ht_str){"", 0},
-				  HT_COOKIE_HIT, HT_ACTION_PASS);
+			judge_saw(c, HT_WHERE_KERNEL, a->rule[i % HT_COOKIES_MAX],
+				  (struct ht_str){"", 0}, HT_COOKIE_HIT, HT_ACTION_PASS);
 	}
 }
 

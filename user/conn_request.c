@@ -388,9 +388,6 @@ static int request_send_once(struct ht_conn *c, struct ht_gate_answer *ret)
 				    : c->view->gateway->places[x->site_index],
 		.bind = c->identity->bind,
 		.nbinds = c->identity->nbinds,
-		.nmemos = c->identity->nmemos,
-		.memo = c->identity->memo,
-		.client = (const void *)(uintptr_t)c->id,
 		/* without a body at hand there is nothing to wait for (Expect, slow clients) */
 		.more = !x->body_complete && ht_buf_len(&c->in) >= 32,
 		.opened = x->opened[0] | x->opened[1] ? x->opened : NULL,

@@ -455,6 +455,10 @@ void ht_offload_counters(struct ht_offload *o, uint64_t ret[HT_COUNT_MAX])
 		for (size_t i = 0; i < HT_COUNT_MAX; i++)
 			ret[i] += cpu[c][i];
 	}
+	for (uint32_t s = 0; s < o->max_slots; s++) {
+		for (size_t i = 0; i < HT_SLOT_COUNTS; i++)
+			ret[i] += HT_READ(o->slots[s].counts[i]);
+	}
 }
 
 int ht_offload_verdict_fd(const struct ht_offload *o)
@@ -553,7 +557,7 @@ int ht_gate_open(struct ht_gate *g, struct ht_offload *o, int fd)
 		return err;
 	}
 	g->slot = &o->slots[g->index];
-	memset(g->slot, 0, sizeof(*g->slot));
+	memset(g->slot, 0, offsetof(struct ht_slot, counts));
 	g->nonce = atomic_fetch_add(&o->nonce, 2); /* odd, so never 0 */
 	err = ht_gate_mark(g);
 	if (err)
@@ -618,11 +622,6 @@ static void ht_slot_fill(struct ht_gate *g, const struct ht_gate_head *h)
 		s->bind[i][1] = h->bind[i].empty ? 0 : h->bind[i].digest[1];
 	}
 	ht_slot_opened(s, h->opened);
-	/* another client's memos are harmless, a tag covers the binding; just no use */
-	if (g->owner != h->client) {
-		memcpy(s->memo, h->memo, h->nmemos * sizeof(*s->memo));
-		g->owner = h->client;
-	}
 	s->kind = HT_KIND_HEAD;
 	s->verdict = HT_VERDICT_NONE;
 	HT_WRITE(s->seq, ++g->seq);
@@ -672,12 +671,6 @@ int ht_gate_send_head(struct ht_gate *g, const struct ht_gate_head *h, const voi
 		return -EIO;
 	if (HT_READ(s->judged) != g->seq || ret->verdict == HT_VERDICT_NONE)
 		return -EPROTO;
-	if (ret->verdict == HT_VERDICT_PASS) {
-		for (size_t i = 0; i < h->nmemos; i++) {
-			if (ret->hit >> i & 1)
-				h->memo[i] = s->memo[i];
-		}
-	}
 	return 0;
 }
 
@@ -685,14 +678,14 @@ int ht_gate_send_head(struct ht_gate *g, const struct ht_gate_head *h, const voi
 static ssize_t ht_gate_send(struct ht_gate *g, uint32_t kind, struct ht_pipe *pipe,
 			    const void *data, size_t len, bool more)
 {
-	uint32_t runs = 0;
+	uint64_t runs = 0;
 	ssize_t n;
 
 	/* the kernel applies the old verdict to what follows a short send: it must be its rest */
 	if (g->pending ? len != g->pending : !len)
 		return -EINVAL;
 	if (g->slot) {
-		runs = HT_READ(g->slot->runs);
+		runs = HT_READ(g->slot->counts[HT_COUNT_RUNS]);
 		HT_WRITE(g->slot->kind, kind);
 	}
 	n = pipe ? ht_pipe_empty(pipe, g->fd) : ht_gate_write(g, data, len, more);
@@ -702,7 +695,7 @@ static ssize_t ht_gate_send(struct ht_gate *g, uint32_t kind, struct ht_pipe *pi
 	}
 	if (n < 0)
 		return n;
-	if (g->slot && !g->pending && HT_READ(g->slot->runs) == runs)
+	if (g->slot && !g->pending && HT_READ(g->slot->counts[HT_COUNT_RUNS]) == runs)
 		return -EPROTO; /* the program did not run: nobody guards this socket */
 	g->pending = len - n;
 	return n;

@@ -129,8 +129,7 @@ struct ht_gate {
 	uint32_t index;	      /* of its slot */
 	struct ht_slot *slot; /* shared with the kernel; NULL when off */
 	uint64_t nonce, seq;
-	size_t pending;	   /* bytes of a short send: exactly these must be sent next */
-	const void *owner; /* whose memos stand in the slot */
+	size_t pending; /* bytes of a short send: exactly these must be sent next */
 	/* Instead of send(), for what the kernel can't judge (TLS): bytes taken, -EAGAIN, -errno. */
 	ssize_t (*write)(void *arg, const void *data, size_t len);
 	void *write_arg;
@@ -151,9 +150,7 @@ void ht_gate_close(struct ht_gate *g, bool reset);
 struct ht_gate_head {
 	uint32_t policy;	       /* index of the site */
 	const struct ht_binding *bind; /* nbinds of them */
-	size_t nbinds, nmemos;
-	struct ht_memo *memo;	/* nmemos of the client's connection; updated on hits */
-	const void *client;	/* identity of the client connection, for the memos */
+	size_t nbinds;
 	const uint64_t *opened; /* ht_policy_client.opened once judged, or NULL */
 	bool more;		/* a body follows */
 	bool judged;		/* the daemon has judged it: sent as is when off */
@@ -163,7 +160,7 @@ struct ht_gate_answer {
 	enum ht_verdict verdict;
 	enum ht_reason reason;
 	uint32_t hit, forged, missing, unknown; /* covered cookies as bits, as in ht_slot */
-	uint8_t rule[HT_MEMOS];			/* likewise */
+	uint8_t rule[HT_COOKIES_MAX];		/* likewise */
 };
 
 /*

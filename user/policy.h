@@ -17,7 +17,7 @@
 #include "token.h"
 #include "util.h"
 
-/* A site's rules, compiled. Immutable. Indices of rules are those of gate.rule and ht_slot.memo. */
+/* A site's rules, compiled. Immutable. Indices of rules are those of gate.rule. */
 struct ht_policy_site {
 	struct ht_policy gate; /* what goes into the map `policy` */
 	size_t nrules;

@@ -177,6 +177,34 @@ static const char *ht_name_add(struct ht_policy *p, struct ht_str name, size_t r
 	return NULL;
 }
 
+/* Could a cookie whose name begins with c concern a rule? */
+static bool ht_begins_a_name(const struct ht_policy *p, uint8_t c)
+{
+	for (uint32_t i = 0; i < p->nnames; i++) {
+		if ((uint8_t)p->name[i].bytes[0] == c)
+			return true;
+	}
+	for (uint32_t i = 0; i < p->npatterns; i++) {
+		if (!((p->pattern[i].bytes[0] ^ c) & p->pattern[i].mask[0] & 0xff))
+			return true;
+	}
+	for (size_t i = 0; i < HT_ARRAY_SIZE(p->sibling); i++) {
+		/* perhaps behind __Host- or __Secure- */
+		if (p->sibling[i].len && (c == '_' || c == (uint8_t)p->sibling[i].bytes[0]))
+			return true;
+	}
+	return false;
+}
+
+/* What begins with blanks or with what ends a name is not what it seems: the scanner looks closer. */
+static void ht_nobodys(struct ht_policy *p)
+{
+	for (unsigned c = '!'; c <= UINT8_MAX; c++) {
+		if (c != '=' && c != ';' && !ht_begins_a_name(p, (uint8_t)c))
+			p->nobodys[c / 64] |= 1ULL << c % 64;
+	}
+}
+
 /* ---- where tokens stand ---- */
 
 /* The index of a prefix among the site's, the longest first; -1 when there are too many. */
@@ -516,6 +544,7 @@ int ht_policy_compile(const struct ht_config *c, const struct ht_site_config *s,
 		ht_diag_at(diag, c, s->line, s->col, wrong);
 		return -EINVAL;
 	}
+	ht_nobodys(&ret->gate);
 	return 0;
 }
 

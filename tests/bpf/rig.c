@@ -149,9 +149,6 @@ int pair_try(struct pair *p, const void *head, size_t len, bool more, struct ht_
 	const struct ht_gate_head h = {
 		.bind = &p->rig->bind,
 		.nbinds = 1,
-		.nmemos = RIG_RULES,
-		.memo = p->memo,
-		.client = p,
 		.opened = p->opened,
 		.more = more,
 	};

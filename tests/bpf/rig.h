@@ -28,7 +28,6 @@ struct rig {
 struct pair {
 	struct rig *rig;
 	struct ht_gate gate;
-	struct ht_memo memo[RIG_RULES];
 	const uint64_t *opened; /* for heads to come, see struct ht_gate_head */
 	int peer;
 	bool admitted;

@@ -146,7 +146,7 @@ ATTACK(pop_all_on_a_split_send)
 		memcpy(big + len - sizeof(tail) + 1, tail, sizeof(tail) - 1);
 		if (pair_try(&pair, big, len, false, &a))
 			break;
-		if (pair.gate.slot->runs > 1 && WEAKENED &&
+		if (pair.gate.slot->counts[HT_COUNT_RUNS] > 1 && WEAKENED &&
 		    recv(pair.peer, got, sizeof(got), MSG_DONTWAIT | MSG_PEEK) > 0)
 			break;
 	}
@@ -506,13 +506,13 @@ ATTACK(latched_verdict_after_a_short_send)
 		return;
 	}
 	/* make room, then send something else instead of the rest: nobody looks at it */
-	runs = pair.gate.slot->runs;
+	runs = pair.gate.slot->counts[HT_COUNT_RUNS];
 	do {
 		recv(pair.peer, got, sizeof(got), MSG_DONTWAIT);
 		n = raw(evil(), strlen(evil()));
 	} while (n < 0 && errno == EAGAIN);
 	cr_assert_eq(n, (ssize_t)strlen(evil()));
-	cr_assert_eq(pair.gate.slot->runs, runs, "the program did run");
+	cr_assert_eq(pair.gate.slot->counts[HT_COUNT_RUNS], runs, "the program did run");
 	cr_assert(arrived("EVIL"));
 }
 
@@ -571,9 +571,9 @@ ATTACK(sticky_drop)
 
 	start(0);
 	cr_assert_eq(ht_gate_send_body(&pair.gate, "x", 1, false), -EACCES);
-	runs = pair.gate.slot->runs;
+	runs = pair.gate.slot->counts[HT_COUNT_RUNS];
 	cr_assert_eq(pair_try(&pair, head_with(NULL), strlen(head_with(NULL)), false, &a), -EACCES);
 	cr_assert_lt(raw("x", 1), 0);
-	cr_assert_eq(pair.gate.slot->runs, runs, "the program ran again");
+	cr_assert_eq(pair.gate.slot->counts[HT_COUNT_RUNS], runs, "the program ran again");
 	pair_expect(&pair, "", 0);
 }

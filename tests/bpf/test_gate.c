@@ -72,22 +72,6 @@ Test(gate, known_token_is_a_hit)
 	pair_expect_text(&pair, head);
 }
 
-Test(gate, second_hit_needs_no_map)
-{
-	const char *head = head_with(signed_cookie("sid", "abcdef"));
-
-	rig_push(&rig, 0, "abcdef");
-	for (int i = 0; i < 5; i++)
-		cr_assert_eq(pair_head(&pair, head).hit, 1);
-	cr_assert_eq(rig_count(&rig, HT_COUNT_MEMO), 4);
-	/* not even with the map empty; a new generation ends that */
-	ht_offload_flush(rig.offload);
-	cr_assert_eq(pair_head(&pair, head).hit, 1);
-	rig.ring.global_gen++;
-	ht_offload_generations(rig.offload, &rig.ring);
-	cr_assert_eq(pair_head(&pair, head).verdict, HT_VERDICT_MISS);
-}
-
 Test(gate, wrong_token_of_a_known_session_is_cut)
 {
 	struct ht_gate_answer a;

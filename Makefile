@@ -30,7 +30,7 @@ endif
 # Expanded when used: gcc itself may only just have been installed.
 bpf_flags = -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ibpf \
 	-I/usr/include/$(shell gcc -print-multiarch)
-libs := -lbpf -lelf -lz -lssl -lcrypto -lyaml -ljansson -lmaxminddb -lmemcached
+libs := -lxdp -lbpf -lelf -lz -lssl -lcrypto -lyaml -ljansson -lmaxminddb -lmemcached
 test_libs := -lcriterion $(libs) -lhttp_parser
 e2e_libs := -lcriterion -lssl -lcrypto -ljansson -lz
 
@@ -78,8 +78,8 @@ $(weak): $(O)/weak/%.o: %.c $(O)/.flags | $(skels:$(O)/%=$(O)/weak/%)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -DHT_WEAK -I$(O)/weak $(flags) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(O)/obj/user/offload.o $(O)/obj/user/guard_xdp.o $(call test_objs,bpf): | $(skels)
-$(call test_objs,bpf): | $(O)/weak/stack.skel.h
+$(O)/obj/user/offload.o $(O)/obj/user/guard_xdp.o $(O)/obj/user/guard_share.o $(call test_objs,bpf): | $(skels)
+$(call test_objs,bpf): | $(O)/weak/stack.skel.h $(O)/counter.skel.h
 
 $(O)/libhardtack.a: $(filter-out $(mains),$(user))
 	$(call say,AR,$@)
@@ -144,6 +144,11 @@ $(O)/weak/stack.bpf.o: tests/bpf/stack.bpf.c $(O)/weak/stack/abi.h Makefile | $(
 	$(Q)$(CLANG) -I$(O)/weak/stack $(bpf_flags) -Wno-unused-function -MMD -MP -c -o $@ $<
 	$(Q)$(STRIP_BPF) -g $@
 
+$(O)/counter.bpf.o: tests/bpf/counter.bpf.c Makefile | $(O)/.setup
+	$(call say,BPF,$<)
+	$(Q)$(CLANG) $(bpf_flags) -MMD -MP -c -o $@ $<
+	$(Q)$(STRIP_BPF) -g $@
+
 $(O)/%.skel.h: $(O)/%.bpf.o
 	$(call say,SKEL,$@)
 	$(Q)$(BPFTOOL) gen skeleton $< name $(notdir $*) >$@
@@ -191,7 +196,7 @@ bench: all $(O)/bench/load $(O)/bench/gate $(O)/bench/guard_attack
 bench-guard: all $(O)/bench/load $(O)/bench/guard_attack
 	$(Q)QUICK=$(QUICK) scripts/bench/guard.sh
 
-bench-insn: all $(O)/bench/load
+bench-insn: all $(O)/bench/load $(O)/bench/gate
 	$(Q)scripts/bench/insn.sh
 
 # The unit belongs to systemd's own directory, unless hardtack goes elsewhere than /usr.
@@ -230,5 +235,5 @@ help:
 #? make bench [QUICK=1]  hardtack beside nginx, HAProxy and others, into build/bench/
 #? make deb           build/hardtack_VERSION_ARCH.deb
 #? make bench-guard [QUICK=1]  honest clients while somebody forges, guard off and on; part of make bench
-#? make bench-insn [KERNEL=6.12]  instructions per request with kTLS, in a virtual machine; 20 minutes
+#? make bench-insn [KERNEL=6.12]  instructions per request, handshake and verdict, in a virtual machine; 25 minutes
 #? variables: O=build (where), V=1 (show commands), SAN=address,undefined (then O=build/san)

@@ -53,9 +53,10 @@ user_except() {
 # shellcheck disable=SC2046 # file names without blanks, here and below
 libbpf_in_offload() {
 	includes 'bpf/.*|.*\.skel\.h' \
-		'only offload.c, offload_cache.c and guard_xdp.c talk to BPF (and log.c hooks its messages)' \
-		$(user_except offload.c offload_cache.c guard_xdp.c log.c)
-	includes '.*\.skel\.h' 'only offload.c and guard_xdp.c load programs' user/log.c user/offload_cache.c
+		'only offload.c, offload_cache.c and guard_{xdp,share} talk to BPF (and log.c hooks its messages)' \
+		$(user_except offload.c offload_cache.c guard_xdp.c guard_share.c guard_share.h log.c)
+	includes 'xdp/.*' 'only guard_share.c knows libxdp' $(user_except guard_share.c)
+	includes '.*\.skel\.h' 'only offload.c and guard_{xdp,share}.c load programs' user/log.c user/offload_cache.c
 }
 
 # shellcheck disable=SC2046

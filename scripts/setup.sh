@@ -6,7 +6,7 @@ set -eu
 PATH=$PATH:/usr/sbin:/sbin
 
 packages='gcc libc6-dev make pkg-config clang llvm clang-format libclang-rt-14-dev bpftool
-linux-libc-dev libbpf-dev libelf-dev zlib1g-dev libssl-dev libyaml-dev libjansson-dev libmaxminddb-dev libmemcached-dev
+linux-libc-dev libbpf-dev libxdp-dev libelf-dev zlib1g-dev libssl-dev libyaml-dev libjansson-dev libmaxminddb-dev libmemcached-dev
 libcriterion-dev libhttp-parser-dev nginx-light apache2-bin nodejs memcached haproxy openssl curl jq iproute2 strace
 shellcheck mandoc systemd logrotate dpkg-dev
 qemu-system-x86 cpio zstd xz-utils kmod'

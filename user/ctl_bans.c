@@ -22,7 +22,8 @@ static json_t *interfaces_tree(const struct ht_guard *g)
 
 	for (size_t k = 0; k < n; k++)
 		json_object_set_new(tree, i[k].name,
-				    json_pack("{s:s, s:s}", "xdp", i[k].state, "why", i[k].why));
+				    json_pack("{s:s, s:b, s:s}", "xdp", i[k].state, "shared",
+					      i[k].shared, "why", i[k].why));
 	return tree;
 }
 

@@ -63,9 +63,10 @@ int ht_guard_apply(struct ht_guard *g, const struct ht_guard_settings *s); /* -e
 
 /*
  * The program onto the interfaces where it is not yet, in the driver where it can, else in the
- * stack (generic). A foreign program is never replaced: that interface stays without, and so does
- * one that is not there. After ht_guard_apply(), and then every HT_GUARD_LOOK_S seconds: interfaces
- * come and go. Needs no privileges. Logs what has changed.
+ * stack (generic): beside others in libxdp's dispatcher if there is CAP_SYS_ADMIN, else by a link of
+ * its own, which needs no privileges. A foreign program is never replaced: if it can't be joined that
+ * interface stays without, and so does one that is not there. After ht_guard_apply(), and then every
+ * HT_GUARD_LOOK_S seconds: interfaces come and go. Logs what has changed.
  */
 #define HT_GUARD_LOOK_S 2
 void ht_guard_attach(struct ht_guard *g);
@@ -125,7 +126,8 @@ size_t ht_guard_held(struct ht_guard *g);    /* rules */
 struct ht_guard_interface {
 	char name[IF_NAMESIZE];
 	const char *state; /* "native", "generic", "offloaded", or "none" */
-	char why[200];	   /* if none */
+	bool shared;	   /* in libxdp's dispatcher, which others can join */
+	char why[200];	   /* if none, or not shared */
 };
 const struct ht_guard_interface *ht_guard_interfaces(const struct ht_guard *g, size_t *ret_n);
 

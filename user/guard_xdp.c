@@ -1,30 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Loads and attaches the guard's program. Each interface has a link of its own, which is pinned: a
- * new daemon takes it over and exchanges the program in one step, and a dead one leaves a program
- * that goes on until the last ban has ended. Must never take an interface from another program.
+ * Loads and attaches the guard's program. Must never take an interface from another program.
+ *
+ * Shared where it can be: as one of the programs in libxdp's dispatcher (guard_share.c), even if it
+ * is the only one, for a link can't be joined by whoever comes later. A new daemon puts its program
+ * into the chain before it takes out the old one, which is pinned with its interface's number, so
+ * that there is always one, and at the end just one.
+ *
+ * Where sharing is impossible (a locked-down kernel, no CAP_SYS_ADMIN, no bpf.pin), or becomes so as
+ * privileges are dropped and an interface comes later, by a link of its own: pinned too, taken over
+ * by the next daemon, which exchanges the program in one step. It stays with that as long as the
+ * link is there.
+ *
+ * Either way a dead daemon leaves a program that goes on until the last ban has ended.
  */
 #include "guard_xdp.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <linux/if_link.h>
 
 #include "guard.skel.h"
+#include "guard_share.h"
 #include "log.h"
 #include "offload_pin.h"
 
-#define BATCH 1024 /* entries per call when the bans are walked */
+#define BATCH 1024				 /* entries per call when the bans are walked */
+#define SHARES_MAX (4 * HT_GUARD_INTERFACES_MAX) /* more than one crash could leave */
 
-/* What is pinned, by name. The links are numbered, ban_link_0 and so on. */
+/* What is pinned, by name, but for links and programs in a dispatcher. */
 static const char *const pins[] = {"bans",     "ban_doors", "ban_allow",
 				   "ban_conf", "ban_count", "guard"};
-#define LINK_PIN "ban_link_%zu"
+#define LINK_PIN "ban_link_%zu"	    /* numbered */
+#define SHARE_PIN "ban_share_%d_%u" /* programs in a dispatcher: interface, program */
 
 struct link {
 	int fd; /* -1 = none */
 	int ifindex;
-	bool attached; /* by us; until then it is of the daemon before us */
+	bool attached;	     /* by us; until then it is of the daemon before us */
+	int share;	     /* instead of fd: the program in the dispatcher, -1 = none */
+	uint32_t dispatcher; /* that it was in when we last looked */
+	uint32_t refused_by; /* program that sharing failed with: no use in trying again */
+	char no_share[160];  /* then */
 };
 
 struct ht_guard_xdp {
@@ -32,6 +50,7 @@ struct ht_guard_xdp {
 	char *pin;  /* directory, or NULL */
 	int pin_fd; /* its lock, if it is ours */
 	bool reused;
+	bool ended; /* what the daemon before us had shared is out of its chains */
 	int cpus;
 	size_t n;
 	struct ht_guard_interface interface[HT_GUARD_INTERFACES_MAX];
@@ -106,6 +125,105 @@ static void not_pinned(struct ht_guard_xdp *x, const char *why)
 	ht_log(LOG_WARNING, "msg=\"bans will not survive a restart\" reason=\"%s\"", why);
 	free(x->pin);
 	x->pin = NULL;
+}
+
+/* ---- programs in a dispatcher ---- */
+
+static void pin_share(const struct ht_guard_xdp *x, const struct link *l)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+	char name[64];
+	int err = bpf_obj_get_info_by_fd(l->share, &info, &len) ? -errno : 0;
+
+	snprintf(name, sizeof(name), SHARE_PIN, l->ifindex, info.id);
+	if (!err)
+		err = pin(x->pin, name, l->share);
+	if (err)
+		ht_log(LOG_WARNING,
+		       "msg=\"the next daemon will not find this guard's program\" program=%u "
+		       "error=\"%s\"",
+		       info.id, strerror(-err));
+}
+
+static bool is_current(const struct ht_guard_xdp *x, uint32_t program)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+
+	for (size_t i = 0; x && i < x->n; i++) {
+		if (x->link[i].share >= 0 &&
+		    !bpf_obj_get_info_by_fd(x->link[i].share, &info, &len) && info.id == program)
+			return true;
+	}
+	return false;
+}
+
+static void end_share(const char *dir, const char *name, int ifindex)
+{
+	_cleanup_close_ int program = pinned(dir, name);
+	int err = program < 0 ? -errno : ht_guard_share_detach(program, ifindex);
+
+	if (err)
+		ht_log(LOG_WARNING,
+		       "msg=\"the guard of a daemon before us stays among the XDP programs\" "
+		       "ifindex=%d pin=%s error=\"%s\"",
+		       ifindex, name, strerror(-err));
+	else
+		unpin(dir, name);
+}
+
+struct share {
+	int ifindex;
+	char pin[64];
+};
+
+/* Those that are pinned, less those of `x`, which may be NULL. */
+static size_t find_shares(const char *path, const struct ht_guard_xdp *x,
+			  struct share ret[SHARES_MAX])
+{
+	const struct dirent *e;
+	DIR *dir = opendir(path);
+	unsigned program;
+	size_t n = 0;
+
+	while (dir && n < SHARES_MAX && (e = readdir(dir))) {
+		if (sscanf(e->d_name, SHARE_PIN, &ret[n].ifindex, &program) != 2 ||
+		    is_current(x, program))
+			continue;
+		snprintf(ret[n].pin, sizeof(ret[n].pin), SHARE_PIN, ret[n].ifindex, program);
+		n++;
+	}
+	if (dir)
+		closedir(dir);
+	return n;
+}
+
+static void end_shares(const char *path, const struct ht_guard_xdp *x)
+{
+	struct share old[SHARES_MAX];
+	size_t n = find_shares(path, x, old);
+
+	for (size_t i = 0; i < n; i++)
+		end_share(path, old[i].pin, old[i].ifindex);
+}
+
+/*
+ * What is in a chain and can't be taken out shall at least do nothing: nobody will tell it any more
+ * what is allowed.
+ */
+static void silence_shares(const char *path)
+{
+	_cleanup_close_ int fd = pinned(path, "ban_conf");
+	const struct ht_guard_conf off = {.mode = HT_GUARD_OFF};
+	struct share old[SHARES_MAX];
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info), only = 0;
+
+	/* who the daemon becomes may put another map there */
+	if (fd >= 0 && find_shares(path, NULL, old) && !bpf_obj_get_info_by_fd(fd, &info, &len) &&
+	    info.key_size == sizeof(only) && info.value_size == sizeof(off))
+		bpf_map_update_elem(fd, &only, &off, BPF_EXIST);
 }
 
 /* ---- what a daemon before us left ---- */
@@ -255,6 +373,7 @@ int ht_guard_xdp_open(const struct ht_guard_params *p, const struct ht_guard_con
 {
 	struct ht_guard_xdp *x = calloc(1, sizeof(*x));
 	const struct ht_guard_config *c = p->config;
+	char no_share[100];
 	int err;
 
 	if (!x)
@@ -265,12 +384,15 @@ int ht_guard_xdp_open(const struct ht_guard_params *p, const struct ht_guard_con
 
 		snprintf(i->name, sizeof(i->name), "%s", c->interfaces[x->n]);
 		i->state = "none";
-		x->link[x->n] = (struct link){.fd = -1, .ifindex = (int)if_nametoindex(i->name)};
+		x->link[x->n] = (struct link){
+			.fd = -1, .share = -1, .ifindex = (int)if_nametoindex(i->name)};
 	}
 	err = own_pin(x, p) ? say(why, why_len, -ENOMEM, "guard") : 0;
 	if (!err)
 		err = load(x, c->max, conf, why, why_len);
 	if (!err && x->pin) {
+		if (!ht_guard_share_can(no_share, sizeof(no_share)))
+			silence_shares(x->pin);
 		find_links(x);
 		if (pin_maps(x))
 			not_pinned(x, strerror(errno));
@@ -286,8 +408,10 @@ void ht_guard_xdp_close(struct ht_guard_xdp *x)
 {
 	if (!x)
 		return;
-	for (size_t i = 0; i < x->n; i++)
+	for (size_t i = 0; i < x->n; i++) {
 		ht_closep(&x->link[i].fd);
+		ht_closep(&x->link[i].share);
+	}
 	guard__destroy(x->skel);
 	if (x->pin_fd >= 0)
 		close(x->pin_fd);
@@ -298,12 +422,13 @@ void ht_guard_xdp_close(struct ht_guard_xdp *x)
 void ht_guard_xdp_clear(const struct ht_guard_params *p)
 {
 	_cleanup_close_ int fd = -1;
+	struct share shares[SHARES_MAX];
 	char path[512];
 
 	if (!p->pin)
 		return;
 	pin_path(p->pin, pins[0], path);
-	if (access(path, F_OK))
+	if (access(path, F_OK) && !find_shares(p->pin, NULL, shares))
 		return;
 	if (!p->locked) {
 		fd = ht_pin_dir_open(p->pin, p->wait_ms, path, sizeof(path));
@@ -312,6 +437,8 @@ void ht_guard_xdp_clear(const struct ht_guard_params *p)
 			return;
 		}
 	}
+	silence_shares(p->pin);
+	end_shares(p->pin, NULL);
 	unpin_all(p->pin);
 	if (!p->locked)
 		rmdir(p->pin);
@@ -321,7 +448,7 @@ void ht_guard_xdp_clear(const struct ht_guard_params *p)
 /* ---- interfaces ---- */
 
 /* Who is there, for people. */
-static void explain(const struct link *l, int err, char why[200])
+static void explain(const struct link *l, int err, const char *no_share, char why[200])
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, q);
 
@@ -332,17 +459,18 @@ static void explain(const struct link *l, int err, char why[200])
 		snprintf(why, 200, "%s", strerror(-err));
 	else
 		snprintf(why, 200,
-			 "another XDP program is attached (id %u) and is left alone; detach it, or "
-			 "take the interface out",
-			 q.prog_id);
+			 "another XDP program is attached (id %u) and is left alone, not shared: "
+			 "%.90s",
+			 q.prog_id, no_share);
 }
 
 /* Once for each reason. */
-static void note_failure(struct ht_guard_interface *i, const struct link *l, int err)
+static void note_failure(struct ht_guard_interface *i, const struct link *l, int err,
+			 const char *no_share)
 {
 	char why[sizeof(i->why)];
 
-	explain(l, err, why);
+	explain(l, err, no_share, why);
 	if (!strcmp(why, i->why))
 		return;
 	memcpy(i->why, why, sizeof(i->why));
@@ -363,18 +491,60 @@ static int attach_as(struct ht_guard_xdp *x, struct link *l, uint32_t flags)
 	return 0;
 }
 
-/* The link of the daemon before us, else a new one: in the driver, else in the stack. */
-static int attach(struct ht_guard_xdp *x, struct link *l)
+/* Of the program that the interface has, whosever it is; 0 = none. */
+static uint32_t program_on(int ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, q);
+
+	return bpf_xdp_query(ifindex, 0, &q) ? 0 : q.prog_id;
+}
+
+/* Into the dispatcher, with why if not. */
+static bool share(struct ht_guard_xdp *x, struct link *l, char *why, size_t why_len)
+{
+	uint32_t there = program_on(l->ifindex);
+
+	if (!x->pin) {
+		snprintf(why, why_len, "nothing is pinned (bpf.pin)");
+		return false;
+	}
+	if (!ht_guard_share_can(why, why_len))
+		return false;
+	if (there && there == l->refused_by) {
+		snprintf(why, why_len, "%s", l->no_share);
+		return false;
+	}
+	if (!ht_guard_share_attach(x->skel->obj, l->ifindex, &l->share, why, why_len)) {
+		l->dispatcher = program_on(l->ifindex);
+		pin_share(x, l);
+		return true;
+	}
+	l->refused_by = there;
+	snprintf(l->no_share, sizeof(l->no_share), "%s", why);
+	return false;
+}
+
+/* The link of the daemon before us, with the program exchanged. */
+static bool take_over(struct ht_guard_xdp *x, struct link *l)
+{
+	if (l->fd >= 0 && !bpf_link_update(l->fd, bpf_program__fd(x->skel->progs.guard), NULL))
+		return true;
+	ht_closep(&l->fd);
+	l->fd = -1;
+	return false;
+}
+
+/* In the driver, else in the stack. `no_share` becomes the reason if it is not shared. */
+static int attach(struct ht_guard_xdp *x, struct link *l, char *no_share, size_t len)
 {
 	int err;
 
-	if (l->fd >= 0) {
-		err = bpf_link_update(l->fd, bpf_program__fd(x->skel->progs.guard), NULL);
-		if (!err)
-			return 0;
-		ht_closep(&l->fd);
-		l->fd = -1;
+	if (take_over(x, l)) {
+		snprintf(no_share, len, "the link of the daemon before is still there");
+		return 0;
 	}
+	if (share(x, l, no_share, len))
+		return 0;
 	err = attach_as(x, l, XDP_FLAGS_DRV_MODE);
 	if (err && err != -EBUSY && err != -EEXIST)
 		err = attach_as(x, l, XDP_FLAGS_SKB_MODE);
@@ -396,53 +566,88 @@ static void attach_one(struct ht_guard_xdp *x, size_t n)
 {
 	struct ht_guard_interface *i = &x->interface[n];
 	struct link *l = &x->link[n];
-	char name[32];
+	char name[32], no_share[160] = "";
 	int err;
 
 	if (l->fd < 0)
 		l->ifindex = (int)if_nametoindex(i->name);
-	err = l->ifindex ? attach(x, l) : -ENODEV;
+	err = l->ifindex ? attach(x, l, no_share, sizeof(no_share)) : -ENODEV;
 	if (err) {
-		note_failure(i, l, err);
+		note_failure(i, l, err, no_share);
 		return;
 	}
 	l->attached = true;
+	i->shared = l->share >= 0;
 	i->state = attached_state(l);
-	i->why[0] = 0;
+	snprintf(i->why, sizeof(i->why), "%s%s",
+		 i->shared ? "" : "not shared: ", i->shared ? "" : no_share);
 	/* as the user that we have become the directory may be closed to us */
-	err = x->pin ? pin(x->pin, link_name(n, name), l->fd) : 0;
+	err = x->pin && l->fd >= 0 ? pin(x->pin, link_name(n, name), l->fd) : 0;
 	if (err)
 		ht_log(LOG_WARNING,
 		       "msg=\"a guard's link is not pinned: it ends with the daemon\" "
 		       "interface=%s error=\"%s\"",
 		       i->name, strerror(-err));
-	ht_log(LOG_INFO, "msg=\"guard\" interface=%s xdp=%s", i->name, i->state);
+	ht_log(LOG_INFO, "msg=\"guard\" interface=%s xdp=%s shared=%s%s%s%s", i->name, i->state,
+	       i->shared ? "yes" : "no", i->shared ? "" : " reason=\"", i->shared ? "" : no_share,
+	       i->shared ? "" : "\"");
 }
 
-/* An interface that goes takes the link's place on it along; another of its name has none. */
-static bool is_attached(const struct ht_guard_xdp *x, size_t n)
+static bool is_linked(const struct link *l)
 {
-	const struct link *l = &x->link[n];
 	struct bpf_link_info info = {0};
 	uint32_t len = sizeof(info);
 
-	return l->attached && !bpf_obj_get_info_by_fd(l->fd, &info, &len) &&
-	       info.xdp.ifindex == (uint32_t)l->ifindex &&
-	       if_nametoindex(x->interface[n].name) == (unsigned)l->ifindex;
+	return !bpf_obj_get_info_by_fd(l->fd, &info, &len) &&
+	       info.xdp.ifindex == (uint32_t)l->ifindex;
+}
+
+/*
+ * Who comes and goes has another dispatcher made, with the rest in it. Without privileges that can't
+ * be looked into: it is believed.
+ */
+static bool is_shared(struct link *l)
+{
+	uint32_t there = program_on(l->ifindex);
+	char why[100];
+
+	if (!there || there == l->dispatcher)
+		return there;
+	if (ht_guard_share_can(why, sizeof(why)) && !ht_guard_share_has(l->share, l->ifindex))
+		return false;
+	l->dispatcher = there;
+	return true;
+}
+
+/* An interface that goes takes the link's place on it along; another of its name has none. */
+static bool is_attached(struct ht_guard_xdp *x, size_t n)
+{
+	struct link *l = &x->link[n];
+
+	return l->attached && if_nametoindex(x->interface[n].name) == (unsigned)l->ifindex &&
+	       (l->share >= 0 ? is_shared(l) : is_linked(l));
 }
 
 static void let_go(struct ht_guard_xdp *x, size_t n)
 {
+	const bool gone = if_nametoindex(x->interface[n].name) != (unsigned)x->link[n].ifindex;
+	const bool shared = x->interface[n].shared;
 	struct link *l = &x->link[n];
-	char name[32];
+	char name[100];
 
-	ht_log(LOG_WARNING, "msg=\"a guarded interface is gone\" interface=%s",
+	ht_log(LOG_WARNING, "msg=\"%s\" interface=%s",
+	       gone ? "a guarded interface is gone" : "the guard was taken off an interface",
 	       x->interface[n].name);
 	if (x->pin)
 		unpin(x->pin, link_name(n, name));
 	ht_closep(&l->fd);
-	*l = (struct link){.fd = -1};
+	ht_closep(&l->share);
+	*l = (struct link){.fd = -1, .share = -1};
 	x->interface[n].state = "none";
+	x->interface[n].shared = false;
+	/* without privileges the next daemon does it */
+	if (shared && x->pin && ht_guard_share_can(name, sizeof(name)))
+		end_shares(x->pin, x);
 }
 
 void ht_guard_xdp_attach(struct ht_guard_xdp *x)
@@ -454,6 +659,10 @@ void ht_guard_xdp_attach(struct ht_guard_xdp *x)
 			let_go(x, i);
 		attach_one(x, i);
 	}
+	/* the new ones are in their places: the old ones can go, those of other interfaces too */
+	if (x->pin && !x->ended)
+		end_shares(x->pin, x);
+	x->ended = true;
 }
 
 const struct ht_guard_interface *ht_guard_xdp_interfaces(const struct ht_guard_xdp *x,

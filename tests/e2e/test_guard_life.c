@@ -413,7 +413,7 @@ Test(guard_life, an_interface_may_come_later_and_go)
 	(BIT(CAP_BPF) | BIT(CAP_NET_ADMIN) | BIT(CAP_PERFMON) | BIT(CAP_SETUID) |                  \
 	 BIT(CAP_SETGID) | BIT(CAP_CHOWN))
 
-/* What is attached later is attached by whom the daemon has become, too. */
+/* What is attached later is attached by whom the daemon has become, too: by a link of its own. */
 Test(guard_life, an_interface_may_come_when_privileges_are_gone)
 {
 	need_net();

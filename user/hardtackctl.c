@@ -13,7 +13,7 @@
 #include "hardtackctl.h"
 
 #define DEFAULT_SOCKET "/run/hardtack/control.sock"
-#define ANSWER_TIMEOUT_S 10
+#define ANSWER_TIMEOUT_S 60 /* a reload takes long on a machine that has no time for it */
 
 static int run_online(const struct command *self, const char *socket_path, int argc, char **argv);
 static int run_revoke(const struct command *self, const char *socket_path, int argc, char **argv);

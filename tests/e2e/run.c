@@ -431,9 +431,13 @@ void pattern_fill(char *p, size_t len, uint64_t offset)
 
 uint64_t pattern_hash_of(uint64_t len)
 {
+	/* large ones are asked for again and again */
+	static _Thread_local uint64_t known_len, known;
 	char buf[16384];
 	uint64_t h = 0, at = 0;
 
+	if (len && len == known_len)
+		return known;
 	while (at < len) {
 		size_t n = len - at < sizeof(buf) ? (size_t)(len - at) : sizeof(buf);
 
@@ -441,6 +445,8 @@ uint64_t pattern_hash_of(uint64_t len)
 		h = pattern_hash(h, buf, n);
 		at += n;
 	}
+	known_len = len;
+	known = h;
 	return h;
 }
 

@@ -313,7 +313,7 @@ static void store_cut_off(bool cut)
 	text_free(&out);
 }
 
-#define PEOPLE 240
+#define PEOPLE (run_small() ? 60 : 240)
 
 Test(fleet_net, rotations_in_mid_traffic_lose_nobody)
 {
@@ -325,7 +325,7 @@ Test(fleet_net, rotations_in_mid_traffic_lose_nobody)
 
 	net_need(&n, "100ms");
 	balancer[0] = &n.balancer;
-	crowd = crowd_start(balancer, 1, PEOPLE);
+	crowd = crowd_start(balancer, 1, (size_t)PEOPLE);
 	cr_expect(crowd_rounds(crowd, 1));
 	for (size_t i = 0; i < NODES; i++) {
 		rotate_at(&n, i);

@@ -483,7 +483,8 @@ Test(records, key_update_in_a_body)
 		rec_add_key_update(r, true);
 		rec_addf(r, "world");
 		rec_flush(r, 0);
-		if (backend_wait(p.be, 1) || !may_end) {
+		cr_assert(e2e_wait(place_complete(p.be) || place_refused(p.gw, "key-update") > 0));
+		if (place_complete(p.be) || !may_end) {
 			cr_expect_str_eq(backend_last(p.be)->body, "helloworld");
 			rec_expect_answer(r, "/body");
 		} else {

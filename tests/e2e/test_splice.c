@@ -14,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -837,4 +838,91 @@ Test(splice, without_descriptors_bodies_are_copied)
 	client_close(c);
 	gw_stop(gw);
 	backend_stop(be);
+}
+
+/* ---- from which size on it pays ---- */
+
+/* Answers of one size, read and thrown away: nanoseconds for each. */
+static double cost_of(struct client *c, size_t size, int n)
+{
+	static char buf[65536];
+	size_t left, head;
+	struct timespec a, b;
+	ssize_t got;
+
+	for (int i = -4; i < n; i++) { /* the first ones find their way */
+		if (!i)
+			clock_gettime(CLOCK_MONOTONIC, &a);
+		client_sendf(c, "GET / HTTP/1.1\r\nHost: gw.test\r\n\r\n");
+		head = 0;
+		for (left = size; left; left -= (size_t)got - head) {
+			got = client_recv(c, buf, sizeof(buf));
+			cr_assert_gt(got, 0);
+			head = 0;
+			if (left == size) {
+				char *end = memmem(buf, (size_t)got, "\r\n\r\n", 4);
+
+				cr_assert(end);
+				head = (size_t)(end + 4 - buf);
+			}
+		}
+	}
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	return ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / n;
+}
+
+static void answer_of(struct backend *be, size_t size)
+{
+	struct text t = {0};
+	char *body = calloc(1, size);
+
+	text_addf(&t, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", size);
+	text_add(&t, body, size);
+	backend_reply_bytes(be, t.p, t.len, false);
+	text_free(&t);
+	free(body);
+}
+
+static void costs(bool tls)
+{
+	static const size_t kbs[] = {4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 1024};
+	struct backend *be = backend_start(NULL);
+	struct gw *gw[2] = {gw_start(be, NULL), gw_start(be, NULL)};
+	struct client *c[2] = {client_on(gw[0], tls), client_on(gw[1], tls)};
+	struct rlimit files;
+
+	be->no_record = true;
+	for (int copied = 0; copied < 2; copied++)
+		cr_assert_eq(client_get(c[copied], "/", "")->status, 200);
+	take_descriptors(gw[1], &files);
+	for (size_t i = 0; i < E2E_ARRAY_SIZE(kbs); i++) {
+		double cost[2];
+
+		answer_of(be, kbs[i] << 10);
+		for (int copied = 0; copied < 2; copied++)
+			cost[copied] = cost_of(c[copied], kbs[i] << 10, 24);
+		printf("splice: %s, %4zu KB: %8.0f spliced, %8.0f copied, %+.1f %%\n",
+		       tls ? "TLS" : "plain", kbs[i], cost[0], cost[1],
+		       (cost[0] / cost[1] - 1) * 100);
+	}
+	cr_assert_eq(prlimit(gw[1]->pid, RLIMIT_NOFILE, &files, NULL), 0);
+	cr_expect_gt(spliced(gw[0], "response"), 0);
+	cr_expect_eq(spliced(gw[1], "response"), 0);
+	for (int copied = 0; copied < 2; copied++) {
+		client_close(c[copied]);
+		gw_stop(gw[copied]);
+	}
+	backend_stop(be);
+}
+
+/*
+ * For tests/vm/splice.sh, in a machine whose clock counts instructions, with a daemon that splices
+ * whatever its size: what an answer costs this way and the other.
+ */
+Test(splice, cost_by_size)
+{
+	if (!getenv("HT_SPLICE_COST"))
+		return;
+	costs(false);
+	costs(true);
 }

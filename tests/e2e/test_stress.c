@@ -236,7 +236,8 @@ static void big_bodies(bool tls)
 	cr_expect_eq(client_read(c)->status, 200);
 	cr_expect(backend_last(be)->body_len == BIG && backend_last(be)->body_hash == want);
 	grown = gw_status_kb(gw, "VmHWM:") - before;
-	printf("memory: %ld KB more after 4 bodies of 100 MB (%s)\n", grown, tls ? "TLS" : "plain");
+	printf("memory: %ld KB more after 4 bodies of %llu MB (%s)\n", grown, BIG >> 20,
+	       tls ? "TLS" : "plain");
 	if (!run_sanitized())
 		cr_expect_lt(grown, 8192, "%ld KB", grown);
 	client_close(c);

@@ -142,3 +142,23 @@ busybox_fetch() {
 	fetch_into "$cache/busybox" trixie busybox-static || return 1
 	find "$cache/busybox" -name busybox -type f -perm -u+x | head -n 1
 }
+
+# emulator_fetch: prints the QEMU to use, with its arguments for where its files are. That of this
+# machine's backports, where it is to be had and runs: 10.0 takes a tenth less processor time than
+# bookworm's 7.2, and has mended what 7.2 does to flags around cmpxchg16b.
+emulator_fetch() {
+	local suite version dir
+	suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)-backports
+	if suite_update "$suite"; then
+		version=$(suite_version "$suite" qemu-system-x86)
+		dir=$cache/qemu-$version
+		if [ -n "$version" ] && fetch_into "$dir" "$suite" "qemu-system-x86=$version" \
+			"qemu-system-data=$version" seabios &&
+			"$dir/usr/bin/qemu-system-x86_64" --version >/dev/null 2>&1; then
+			echo "$dir/usr/bin/qemu-system-x86_64 -L $dir/usr/share/qemu -L $dir/usr/share/seabios"
+			return
+		fi
+	fi
+	echo "vm: no newer QEMU to be had, taking this machine's own" >&2
+	echo qemu-system-x86_64
+}

@@ -18,6 +18,9 @@ ln -sf /proc/self/fd /dev/fd
 ip link set lo up
 ulimit -n 65536
 modprobe tls || echo 'guest: no module tls'
+modprobe veth || echo 'guest: no module veth' # not by two tests at once
+# A machine with udev has loaded what its processor can do.
+modprobe -a aesni_intel ghash_clmulni_intel 2>/dev/null
 echo 1 >/proc/sys/net/core/bpf_jit_enable 2>/dev/null
 counts='^[0-9]* passed, [0-9]* failed, [0-9]* skipped$'
 

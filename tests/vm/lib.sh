@@ -19,12 +19,14 @@ cache=$(realpath -m "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/hardtack/vm")
 prefix=/ht/3.5/lib
 machine=(-accel 'tcg,thread=multi' -smp 2 -m 2G)
 programs='bpf bpf-weak e2e'
+emulator=(qemu-system-x86_64)
 # How many seconds a guest may say nothing once it is up, before it counts as wedged.
 silence=7200
 # Watchdogs would measure this machine's load, nothing else.
 append='nosoftlockup nowatchdog rcupdate.rcu_cpu_stall_suppress=1'
 # What only costs time here: a third of it.
-append+=' mitigations=off init_on_alloc=0 tsc=reliable'
+append+=' mitigations=off init_on_alloc=0 tsc=reliable randomize_kstack_offset=off'
+append+=' cgroup_disable=memory audit=0 lsm=capability'
 qemu='' why='' package='' release='' vmlinuz='' status='' tries=0 cpu_s=0
 # shellcheck source=SCRIPTDIR/fetch.sh
 . tests/vm/fetch.sh
@@ -60,10 +62,13 @@ make_root() {
 	rm -rf "$root"
 	mkdir -p "$root"/{bin,dev,etc,proc,root,run,sbin,sys,tmp,var/lib/nginx,var/log/nginx,usr/sbin}
 	install -D -m 755 "$2" "$root/bin/busybox" || return 1
-	for f in nginx curl bpftool memcached haproxy strace; do
+	for f in nginx curl bpftool memcached haproxy strace openssl; do
 		install_program "$root" "$(command -v $f)" || return 1
 	done
 	install_program "$root" "$(command -v ip)" bin/ip || return 1 # before busybox's
+	install_program "$root" "$(realpath /bin/sh)" bin/sh || return 1 # busybox's runs its own ip
+	f=/usr/lib/$(gcc -print-multiarch)/bpf/xdp-dispatcher.o # where libxdp looks for it
+	install -D -m 644 "$f" "$root/$f" || return 1
 	for f in hardtackd hardtackctl; do
 		install_program "$root" "$O/$f" "ht/3.0/$f" || return 1
 		install -D -m 755 "$vm/openssl-3.5/$f" "$root/ht/3.5/$f" || return 1
@@ -82,13 +87,14 @@ make_root() {
 	printf '127.0.0.1 localhost\n' >"$root/etc/hosts"
 	printf 'hosts: files\n' >"$root/etc/nsswitch.conf"
 	printf 'multi on\n' >"$root/etc/host.conf" # a name may have several addresses, as in Debian
+	install -D -m 644 /etc/ssl/openssl.cnf "$root/usr/lib/ssl/openssl.cnf" || return 1
 	cp -L /etc/nginx/mime.types "$root/etc/" 2>/dev/null
 	install -m 755 tests/vm/init.sh "$root/init"
 	ln -s /bin/busybox "$root/sbin/modprobe"
 }
 
-# make_own KERNEL_DIR: what this guest has of its own. The plan; TLS and the ciphers, with what
-# modprobe needs to find them.
+# make_own KERNEL_DIR: what this guest has of its own. The plan; TLS, the ciphers, veth pairs and
+# bridges, with what modprobe needs to find them.
 make_own() {
 	local from to=$out/own f
 	from=$(echo "$1"/usr/lib/modules/* "$1"/lib/modules/*)
@@ -100,7 +106,8 @@ make_own() {
 	mkdir -p "$to/lib/modules/$release" "$to/ht"
 	to=$(realpath "$to")
 	(cd "$from" && find kernel/net/tls kernel/crypto kernel/lib/crypto kernel/arch/x86/crypto \
-		kernel/lib/crc -name '*.ko*' 2>/dev/null | cpio --quiet -pdm "$to/lib/modules/$release")
+		kernel/lib/crc kernel/drivers/net/veth.ko* kernel/net/bridge/bridge.ko* kernel/net/802 \
+		kernel/net/llc -name '*.ko*' 2>/dev/null | cpio --quiet -pdm "$to/lib/modules/$release")
 	cp "$from"/modules.{builtin,order}* "$to/lib/modules/$release/" 2>/dev/null
 	find "$to" -name '*.ko.xz' -exec xz -d {} +
 	plan >"$to/ht/plan"
@@ -123,6 +130,7 @@ guest_prepare() {
 	dir=$(kernel_fetch "$1") || return 2
 	why="OpenSSL 3.5 can't be fetched"
 	ssl=$(openssl_fetch) || return 2
+	read -ra emulator < <(emulator_fetch)
 	why="busybox can't be fetched"
 	busybox=$(busybox_fetch) || return 2
 	why='the sources do not build against OpenSSL 3.5'
@@ -143,8 +151,10 @@ guest_prepare() {
 # QEMU 7.2 breaks flags around cmpxchg16b: without it (and AVX, BMI) 6.x is safe. 7.x needs it for
 # sk_storage; what then goes wrong is a false double fault, and that boot is tried again.
 cpu_model() {
-	case $release in
-	6.*) echo max,-smap,-smep,-cx16,-avx,-avx2,-bmi1,-bmi2 ;;
+	local major
+	major=$("${emulator[@]}" --version | sed -n 's/.* version \([0-9]*\).*/\1/p')
+	case $major:$release in
+	[67]:6.*) echo max,-smap,-smep,-cx16,-avx,-avx2,-bmi1,-bmi2 ;;
 	*) echo max,-smap,-smep ;;
 	esac
 }
@@ -168,7 +178,7 @@ silent() { [ -z "$(find "$out/console.log" -newermt "-$1 seconds" 2>/dev/null)" 
 boot() {
 	local started=$SECONDS spent patience=40
 	rm -f "$out"/{console.log,report.jsonl,kernel.log}
-	qemu-system-x86_64 -cpu "$(cpu_model)" "${machine[@]}" -nodefaults -no-reboot \
+	"${emulator[@]}" -cpu "$(cpu_model)" "${machine[@]}" -nodefaults -no-reboot \
 		-display none -serial "file:$out/console.log" -serial "file:$out/report.jsonl" \
 		-serial "file:$out/kernel.log" -kernel "$vmlinuz" -initrd "$out/initrd" \
 		-append "console=ttyS0 panic=-1 log_buf_len=4M $append" \

@@ -12,7 +12,7 @@ table=${O:-build}/vm/table.md
 	exit 1
 }
 ! grep -q 'not run' "$table" || {
-	echo "readme.sh: $table is of a run with FILTER: make test-vm once without" >&2
+	echo "readme.sh: something in $table was not run: make test-vm once, without FILTER and PARTS" >&2
 	exit 1
 }
 grep -q '^<!-- test-vm' README.md && grep -q '^<!-- /test-vm' README.md

@@ -13,9 +13,6 @@ cd "$(dirname "$0")/../.." || exit 1
 PATH=$PATH:/usr/sbin:/sbin
 O=${O:-build}
 export LC_ALL=C
-files=$(ulimit -Hn)
-[ "$files" != unlimited ] && [ "$files" -lt 60000 ] || files=60000
-ulimit -n "$files"
 
 # shellcheck source-path=SCRIPTDIR source=contestants.sh
 . scripts/bench/contestants.sh
@@ -30,14 +27,14 @@ number=0 turn=0 pair=0
 started=$SECONDS
 
 if [ -n "${QUICK:-}" ]; then
-	turns=1 pairs=${PAIRS:-4} seconds=${RUN_SECONDS:-0.8} warm=0.2 idle_conns=1000
+	turns=1 pairs=${PAIRS:-4} seconds=${RUN_SECONDS:-0.7} warm=0.15 idle_conns=1000
 	scenarios='plain-valid-200 tls-valid-200'
 else
 	turns=${TURNS:-3} pairs=${PAIRS:-3} seconds=${RUN_SECONDS:-1} warm=0.25 idle_conns=5000
 	# What fills the token map comes last; each turn warms it again.
 	scenarios='plain-valid-200 tls-valid-200 tls-sticky-200 tls-valid-16k
-		plain-valid-100k tls-valid-100k tls-forged-200 plain-forged-200 tls-invented-200
-		tls-login plain-login tls-miss-200 plain-miss-200'
+		plain-valid-100k tls-valid-100k plain-upload-100k tls-upload-100k
+		tls-forged-200 plain-forged-200 tls-invented-200 tls-login plain-login tls-miss-200 plain-miss-200'
 fi
 everybody='plain-valid-200 tls-valid-200'
 
@@ -49,12 +46,12 @@ who_runs() {
 		echo hardtack hardtack-user hardtack-off nginx130-lua nginx-lua haproxy32
 		[ -n "${QUICK:-}" ] || echo haproxy26 njs nginx130-pass haproxy-pass hitch
 		;;
+	*-upload-*) echo hardtack hardtack-user nginx130-lua haproxy32 ;;
 	*-16k | *-100k) echo hardtack hardtack-user hardtack-off nginx130-lua haproxy32 ;;
 	*) echo hardtack hardtack-user nginx130-lua ;;
 	esac
 }
 
-say() { printf '%s\n' "$*"; }
 skip() {
 	say "bench: $1" >&2
 	say "$1" >>"$skipped"
@@ -101,6 +98,8 @@ load() {
 	fi
 	# Sessions that nobody has seen: numbered by the clock.
 	case $kind in miss | invented) first=$(date +%s%N) ;; handshake) kind=none ;; esac
+	# 100 KB to the backend, 200 bytes back.
+	[ "$kind" != upload ] || kind=valid path=/upload flags+=(--upload "$length") length=200
 	taskset -c "$other_cpu" "$O/bench/load" --to "127.0.0.1:$port" \
 		--key "$run/shop.key" --path "$path" --length "$length" --scenario "$kind" \
 		--first "$first" --connections "$conns" --seconds "$seconds" --warm "$warm" \
@@ -131,11 +130,24 @@ record() {
 
 # ---- starting ----
 
+# part FUNCTION: one part of the whole, and how long it took.
+part() {
+	local began=$SECONDS
+	"$1"
+	say "bench: $1: $((SECONDS - began)) s"
+}
+
+# takes_part NAME: with QUICK only those that take turns, and the control.
+takes_part() {
+	[ -z "${ONLY:-}" ] || is_in "$1" "$ONLY $control direct" || return
+	[ -z "${QUICK:-}" ] || is_in "$1" "$(who_runs tls-valid-200) $control direct"
+}
+
 meet() {
 	local name
 	running=
 	for name in $all_contestants; do
-		[ -z "${ONLY:-}" ] || is_in "$name" "$ONLY $control direct" || continue
+		takes_part "$name" || continue
 		if ! start "$name"; then
 			skip "$name: $reason"
 			stop "$name"
@@ -207,7 +219,7 @@ take_baseline() {
 	local scenario
 	for scenario in $scenarios plain-valid-16k; do
 		case $scenario in
-		*-valid-* | *-login) ;;
+		*-valid-* | *-login | *-upload-*) ;;
 		*) continue ;;
 		esac
 		[ -z "${QUICK:-}" ] || [[ $scenario == *-200 ]] || continue
@@ -230,14 +242,11 @@ take_turn() {
 
 # ---- beside the turns ----
 
-# beside_turns NAME: with QUICK only those that take turns, and the control.
-beside_turns() { [ -z "${QUICK:-}" ] || is_in "$1" "$(who_runs tls-valid-200) $control"; }
-
 saturate() {
 	local name scenario
 	for scenario in $everybody; do
 		for name in $running; do
-			beside_turns "$name" && record "$name" "$scenario" saturation saturate
+			record "$name" "$scenario" saturation saturate
 		done
 	done
 }
@@ -246,7 +255,6 @@ handshakes() {
 	local name
 	for name in $running; do
 		[ "$name" != direct ] || continue
-		beside_turns "$name" || continue
 		record "$name" tls-handshake-full handshakes handshake --connections 16
 		record "$name" tls-handshake-resumed handshakes handshake --connections 16 \
 			--resume
@@ -267,7 +275,6 @@ idle() {
 	local name before after fd_in fd_out line holder_PID
 	for name in $running; do
 		is_in "$name" 'direct hitch' && continue
-		beside_turns "$name" || continue
 		before=$(pss_kb "$name")
 		coproc holder { load "$name" tls-none-200 120 --mode idle --connections "$idle_conns" --warm 0; }
 		fd_out=${holder[0]} fd_in=${holder[1]}
@@ -296,7 +303,7 @@ scripts/bench/setup.sh || exit 1
 load_before=$(cut -d' ' -f1 /proc/loadavg)
 jq -ne "$load_before <= 0.7" >/dev/null ||
 	skip "a quiet machine: the load was $load_before when this began"
-rm -f "$runs" "$O/bench/memory.jsonl" "$O/bench/load.log"
+rm -f "$runs" "$O"/bench/{memory.jsonl,gate.jsonl,attacks.txt,guard.md,guard.json,summary.json,load.log}
 : >"$runs"
 : >"$O/bench/memory.jsonl"
 trap finish EXIT
@@ -306,23 +313,27 @@ if ! write_common || ! start_backend; then
 	exit 1
 fi
 plain_port[direct]=$backend_port tls_port[direct]=$backend_tls_port
-meet
-who_lets_what_through
+part meet
+part who_lets_what_through
 find_rate
+[ -z "${QUICK:-}" ] || skip "in a quick run: bodies of 16 and 100 KB, forged, login and miss, a million tokens, $(
+	for name in $all_contestants; do takes_part "$name" || echo -n "$name "; done)"
 for ((turn = 1; turn <= turns; turn++)); do
 	take_turn
 	say "bench: turn $turn of $turns done, $((SECONDS - started)) s"
 done
-saturate
-handshakes
-idle
+part saturate
+part handshakes
+part idle
 if [ "$(id -u)" = 0 ] && [ -x "$O/bench/gate" ]; then
-	taskset -c "$proxy_cpu" "$O/bench/gate" ${QUICK:+--quick} >"$O/bench/gate.txt" 2>"$O/bench/gate.log" ||
+	taskset -c "$proxy_cpu" "$O/bench/gate" ${QUICK:+--quick} --json "$O/bench/gate.jsonl" \
+		>"$O/bench/gate.txt" 2>"$O/bench/gate.log" ||
 		skip "the gate's own cost: $(tail -n 1 "$O/bench/gate.log")"
 else
 	skip "the gate's own cost: needs root"
 fi
 stop_all
+say "bench: $((SECONDS - started)) s so far"
 scripts/bench/guard.sh || skip "what forging costs with the guard: see $O/bench/guard.log"
 jq -n --arg date "$(date -u +%F)" --arg machine "$(machine)" --arg command "make bench${QUICK:+ QUICK=1}" \
 	--argjson load "$load_before" --argjson rate "$rate" --argjson conns "$conns" \

@@ -4,14 +4,23 @@
 # in by bench.sh. Ends only what it started; everything is on loopback and under $O/bench.
 # shellcheck disable=SC2034,SC2154 # shares bench.sh's variables
 
-# Whoever reads this in may set hardtack_program, hardtack_ktls, and lines about TLS for every nginx
-# that is a contestant (contestant_tls).
+# Whoever reads this in may set hardtack_program (with the loader to start it by), hardtack_ktls, and lines about TLS for every nginx
+# that is a contestant (contestant_tls); tls12=2 lets TLS 1.2 in.
 
 # Same job first, then the bounds. `nginx-pass` is the control of every turn.
 all_contestants='hardtack hardtack-user hardtack-off nginx130-lua nginx-lua haproxy32 haproxy26 njs
 nginx-pass nginx130-pass haproxy-pass hitch direct'
 same_job='hardtack hardtack-user nginx130-lua nginx-lua haproxy32 haproxy26 njs'
 control=nginx-pass
+
+# Everybody may have that many files open.
+if [ -z "${files:-}" ]; then
+	files=$(ulimit -Hn)
+	[ "$files" != unlimited ] && [ "$files" -lt 60000 ] || files=60000
+	ulimit -n "$files"
+fi
+
+say() { printf '%s\n' "$*"; }
 
 # is_in WORD LIST
 is_in() { [[ " ${2//$'\n'/ } " == *" $1 "* ]]; }
@@ -72,7 +81,7 @@ nginx_conf() {
 			uwsgi_temp_path $1/tmp; scgi_temp_path $1/tmp;
 			ssl_certificate $run/edge.pem;
 			ssl_certificate_key $run/edge.key;
-			ssl_protocols TLSv1.3;
+			ssl_protocols ${tls12:+TLSv1.2} TLSv1.3;
 			${nginx_tls:-}
 			$2
 		}
@@ -99,6 +108,13 @@ start_backend() {
 					add_header Set-Cookie 'sid=aaaaaaaaaaaaaaaaaaaaaaaa; path=/';
 					add_header Set-Cookie 'sid=bbbbbbbbbbbbbbbbbbbbbbbb; path=/';
 					try_files /200 =404;
+				}
+				location = /upload {
+					client_body_buffer_size 256k;
+					proxy_method GET;
+					proxy_pass_request_body off;
+					proxy_set_header Content-Length '';
+					proxy_pass http://127.0.0.1:$backend_port/200;
 				}
 				location = /echo { return 200 'got[\$http_cookie]\n'; }
 			}"
@@ -192,7 +208,7 @@ start_haproxy() {
 		global
 			nbthread 1
 			maxconn $((files / 2 - 200))
-			ssl-default-bind-options ssl-min-ver TLSv1.3
+			ssl-default-bind-options ssl-min-ver TLSv1.${tls12:-3}
 		defaults
 			mode http
 			timeout client 600s
@@ -221,7 +237,7 @@ start_hitch() {
 		frontend = "[127.0.0.1]:${tls_port[hitch]}"
 		backend = "[127.0.0.1]:$backend_port"
 		pem-file = "$run/edge.both"
-		tls-protos = TLSv1.3
+		tls-protos = ${tls12:+TLSv1.2} TLSv1.3
 		workers = 1
 		backlog = 8192
 		user = "root"
@@ -235,36 +251,41 @@ start_hitch() {
 	spawn hitch "$proxy_cpu" "${command[@]}" --config="$dir/hitch.conf"
 }
 
-# start_hardtack NAME GATE MODE
-start_hardtack() {
-	local name=$1 dir=$run/$1
-	mkdir -p "$dir"
-	cat >"$dir/hardtack.yaml" <<-END
+# hardtack_conf DIR ADDRESS PLAIN-PORT TLS-PORT COOKIE-MODE PIN LINES: its configuration.
+hardtack_conf() {
+	cat <<-END
 		listeners:
-		  - address: 127.0.0.1:${plain_port[$name]}
-		  - address: 127.0.0.1:${tls_port[$name]}
+		  - address: $2:$3
+		  - address: $2:$4
 		    tls:
 		      certificates:
 		        - { certificate: $run/edge.pem, key: $run/edge.key }
-		      min-version: "1.3"
+		      min-version: "1.${tls12:-3}"
 		sites:
 		  - hosts: ["*"]
 		    upstreams: [127.0.0.1:$backend_port]
 		    cookies:
-		      - { name: sid, profile: f5-irule, key: shop, bind: [client-ip], mode: $3 }
+		      - { name: sid, profile: f5-irule, key: shop, bind: [client-ip], mode: $5 }
 		keys:
 		  - { name: shop, file: $run/shop.key }
 		limits: { connections: $((files / 2 - 200)) }
 		timeouts: { drain: 1s, idle: 600s }
 		tokens: { max: 200000 }
-		gate: $2
-		ktls: ${hardtack_ktls:-auto}
-		bpf: { pin: /sys/fs/bpf/hardtack-bench-$name }
+		bpf: { pin: $6 }
 		workers: 1
 		access-log: { to: off }
-		control: $dir/control.sock
+		control: $1/control.sock
+		$7
 	END
-	spawn "$name" "$proxy_cpu" "${hardtack_program:-$O/hardtackd}" -c "$dir/hardtack.yaml"
+}
+
+# start_hardtack NAME GATE MODE
+start_hardtack() {
+	local name=$1 dir=$run/$1
+	mkdir -p "$dir"
+	hardtack_conf "$dir" 127.0.0.1 "${plain_port[$name]}" "${tls_port[$name]}" "$3" "/sys/fs/bpf/hardtack-bench-$name" "gate: $2
+ktls: ${hardtack_ktls:-auto}" >"$dir/hardtack.yaml"
+	spawn "$name" "$proxy_cpu" "${hardtack_program[@]:-$O/hardtackd}" -c "$dir/hardtack.yaml"
 }
 
 # ---- processes ----

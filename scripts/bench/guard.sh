@@ -25,9 +25,6 @@ if [ "${1:-}" != inside ]; then
 	[ "$(nproc)" -ge 2 ] || { echo 'bench-guard: needs two CPUs' >&2; exit 1; }
 	exec unshare --net scripts/bench/guard.sh inside
 fi
-files=$(ulimit -Hn)
-[ "$files" != unlimited ] && [ "$files" -lt 60000 ] || files=60000
-ulimit -n "$files"
 # shellcheck source-path=SCRIPTDIR source=contestants.sh
 . scripts/bench/contestants.sh
 
@@ -35,15 +32,13 @@ run=$(realpath -m "$O/bench/run-guard")
 out=$O/bench
 pin=/sys/fs/bpf/hardtack-bench-guard
 log=$out/guard.log
-rounds=${ROUNDS:-${QUICK:+3}} rounds=${rounds:-8}
+rounds=${ROUNDS:-${QUICK:+2}} rounds=${rounds:-8}
 seconds=${RUN_SECONDS:-${QUICK:+1}} seconds=${seconds:-2}
 states='quiet quiet-drop bystander-drop attack-off attack-drop'
 rate=4000 conns=32
 gateway=10.77.1.1 honest_ip=10.77.1.2 door=10.77.2.1 attacker_ip=10.77.2.2 nowhere=10.78.0.1
 plain=8080 tls=8443
 others=()
-
-say() { printf '%s\n' "$*"; }
 
 finish() {
 	local status=$? pid
@@ -78,31 +73,8 @@ within() {
 # ---- the gateway ----
 
 start_gateway() {
-	local mode=$1
-	cat >"$run/gateway.yaml" <<-END
-		listeners:
-		  - address: 0.0.0.0:$plain
-		  - address: 0.0.0.0:$tls
-		    tls:
-		      certificates:
-		        - { certificate: $run/edge.pem, key: $run/edge.key }
-		      min-version: "1.3"
-		sites:
-		  - hosts: ["*"]
-		    upstreams: [127.0.0.1:$backend_port]
-		    cookies:
-		      - { name: sid, profile: f5-irule, key: shop, bind: [client-ip] }
-		keys:
-		  - { name: shop, file: $run/shop.key }
-		limits: { connections: $((files / 2 - 200)) }
-		timeouts: { drain: 1s, idle: 600s }
-		tokens: { max: 200000 }
-		guard: { mode: $mode, interface: [honest, attacker], forged: 5, ban: 10m }
-		bpf: { pin: $pin }
-		workers: 1
-		access-log: { to: off }
-		control: $run/control.sock
-	END
+	hardtack_conf "$run" 0.0.0.0 "$plain" "$tls" enforce "$pin" \
+		"guard: { mode: $1, interface: [honest, attacker], forged: 5, ban: 10m }" >"$run/gateway.yaml"
 	plain_port[gateway]=$plain
 	spawn gateway "$proxy_cpu" "$O/hardtackd" -c "$run/gateway.yaml"
 	await gateway

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The part of `make bench-insn` that runs in the virtual machine (insn.sh): each contestant alone,
 # with the configuration that `make bench` gives it and kTLS on, proves that it does the job, and is
-# then loaded with short and long runs. Reports on the second serial port what a request cost; judges
-# nothing.
+# then loaded with short and long runs: what PARTS says of the gate, handshakes and requests. Reports on
+# the second serial port what each cost; judges nothing.
 # shellcheck disable=SC2034 # much of it is contestants.sh's
 set -u
 cd /ht/insn || exit 1
@@ -26,9 +26,10 @@ skip() {
 	report "{\"skipped\":\"$(tr -d '"\134' <<<"$1")\"}"
 }
 
-# Requests of the short and of the long run, and the length of the answers.
-declare -A short=([200]=400 [100k]=80) long=([200]=1400 [100k]=400)
-declare -A length=([200]=200 [100k]=102400)
+# Requests of the short and of the long run, and the length of the answers; handshakes.
+declare -A short=([200]=400 [100k]=80 [full]=10 [resumed]=10)
+declare -A long=([200]=1400 [100k]=400 [full]=80 [resumed]=150)
+declare -A length=([200]=200 [100k]=102400 [full]=0 [resumed]=0)
 
 # kTLS as the kernel counts it: connections whose transmit side it took over.
 ktls_count() { awk '$1 == "TlsTxSw" { n = $2 } END { print n + 0 }' /proc/net/tls_stat; }
@@ -53,13 +54,13 @@ load() {
 		--connections 1 --requests "$requests" --seconds 250 --warm 0 \
 		--proxy "$(pids_of "$name")" --backend "$(pids_of backend)" "$@" >"$run/answer" 2>&1 || return 1
 	# "cpu_us" and the like are microseconds for one request.
-	awk -v n="$requests" '
+	awk -v n="$requests" -v resumed="$([ "$size" != resumed ] || echo $((requests - 1)))" '
 		function value(name) {
 			match($0, "\"" name "\": [0-9.]+")
 			return substr($0, RSTART + length(name) + 4, RLENGTH - length(name) - 4)
 		}
 		{
-			if (value("ok") != n || value("errors") != 0 || value("rps") == 0)
+			if (value("ok") != n || value("errors") != 0 || value("rps") == 0 || value("resumed") != resumed + 0)
 				exit 1
 			printf "%.0f %.0f %.0f %.0f\n", value("cpu_us") * n * 1000,
 				value("backend_us") * n * 1000, value("load_us") * n * 1000, n * 1e9 / value("rps")
@@ -70,11 +71,15 @@ load() {
 measure() {
 	local row=$1 name=$2 scenario=$3 ktls=$4 gate=$5 size=${3#*-} port=${plain_port[$2]} i tx hits
 	local -a a b flags=()
-	if [[ $scenario == tls-* ]]; then
-		port=${tls_port[$name]} flags=(--tls)
-	else
-		ktls=false
-	fi
+	case $scenario in
+	tls-*) port=${tls_port[$name]} flags=(--tls) ;;
+	handshake*)
+		port=${tls_port[$name]} flags=(--tls --mode handshake)
+		[[ $scenario != handshake12-* ]] || flags+=(--tls12)
+		[ "$size" != resumed ] || flags+=(--resume)
+		;;
+	*) ktls=false ;;
+	esac
 	for i in warm 1 2; do
 		tx=$(ktls_count) hits=$(gate_hits)
 		read -r -a a < <(load "$name" "$port" "$size" "${short[$size]}" "${flags[@]}")
@@ -98,24 +103,28 @@ measure() {
 	say "$row, $scenario: done"
 }
 
-# One contestant from its start to its end.
+# contest ROW SCENARIO...: one contestant from its start to its end.
 contest() {
 	local row=$1 name=$1 ktls=true gate=false scenario
+	shift
 	case $row in
 	hardtack) gate=true ;;
-	hardtack-openssl35) name=hardtack gate=true ;;
+	hardtack-openssl35 | hardtack-sid) name=hardtack gate=true ;; # the libraries of others
 	hardtack-noktls) name=hardtack gate=true ktls=false ;;
 	haproxy*) ktls=false ;; # learns it in 3.3
 	esac
-	local hardtack_program=/ht/3.0/hardtackd hardtack_ktls=$hardtack_ktls
-	[ "$row" != hardtack-openssl35 ] || hardtack_program=/ht/3.5/hardtackd
+	local hardtack_program=(/ht/3.0/hardtackd) hardtack_ktls=$hardtack_ktls contestant_tls=$contestant_tls tls12=
+	case $row in
+	hardtack-openssl35) hardtack_program=(/ht/3.5/hardtackd) ;;
+	hardtack-sid) ! started_as sid nginx || hardtack_program=("${command[@]:0:3}" /ht/3.0/hardtackd) ;;
+	esac
 	[ "$row" != hardtack-noktls ] || hardtack_ktls=off
-	if ! start "$name" || ! does_job "$name"; then
+	[[ $1 != handshake* ]] || gate=false ktls=false tls12=2 hardtack_ktls=off contestant_tls=''
+	# What shakes hands has answered; what it does with a request is not asked.
+	if ! start "$name" || { [ -z "$tls12" ] && ! does_job "$name"; }; then
 		skip "$row: $reason"
 	else
-		for scenario in tls-200 tls-100k plain-200 plain-100k; do
-			measure "$row" "$name" "$scenario" $ktls $gate
-		done
+		for scenario in "$@"; do measure "$row" "$name" "$scenario" $ktls $gate; done
 	fi
 	stop "$name"
 	rm -f "$run/$name/control.sock"
@@ -130,17 +139,36 @@ bare() {
 	done
 }
 
+# The program alone, and the HMAC that it saves.
+verdicts() {
+	"$O/bench/gate" --instructions --json /dev/ttyS1 >"$run/gate.log" 2>&1 ||
+		skip "the gate's own cost: $(tail -n 1 "$run/gate.log")"
+	say 'the gate: done'
+}
+
 # A proxy with a processor of its own is not pushed off it by whom it has just woken: here nobody is,
 # or each answer would be sent and read in other parts.
 echo NO_WAKEUP_PREEMPTION >/sys/kernel/debug/sched/features
 # A machine with udev has loaded what its processor can do.
 modprobe -a aesni_intel ghash_clmulni_intel 2>/dev/null
 report "{\"aes\":\"$(awk '/^driver/ { d = $3 } /^name/ { n = $3 } /^priority/ && n == "gcm(aes)" && $3 > p { p = $3 }
-	/^priority/ && n == "gcm(aes)" && $3 == p { best = d } END { print best }' /proc/crypto)\"}"
-if write_common && start_backend; then
-	bare
-	for name in $CONTESTANTS; do contest "$name"; done
-else
+	/^priority/ && n == "gcm(aes)" && $3 == p { best = d } END { print best }' /proc/crypto)\",\
+\"sha\":\"$(grep -qw sha_ni /proc/cpuinfo && echo with || echo without) SHA-NI\"}"
+if ! write_common || ! start_backend; then
 	skip "everything: the backend did not start: $(tail -n 1 "$run/backend/log")"
+	PARTS=
 fi
+for part in $PARTS; do
+	case $part in
+	gate) verdicts ;;
+	handshakes)
+		for name in $SHAKERS; do contest "$name" handshake{,12}-{full,resumed}; done
+		;;
+	requests)
+		bare
+		for name in $CONTESTANTS; do contest "$name" tls-200 tls-100k plain-200 plain-100k; done
+		;;
+	esac
+	say "part $part: done"
+done
 stop_all

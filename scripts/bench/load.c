@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The load generator of `make bench`: keep-alive connections, plain or TLS 1.3, that carry signed
+ * The load generator of `make bench`: keep-alive connections, plain or TLS, that carry signed
  * sessions at a fixed rate, as fast as they are answered, as handshakes, or idle. A request's time
  * counts from when it was due, so that a slow answer delays nobody's clock. Checks each answer's
  * status, length and sibling cookie. Prints one JSON object. One thread; bounded in time and
@@ -36,6 +36,7 @@
 #define CONNS_MAX 20000
 #define SECONDS_MAX 300
 #define REQUESTS_MAX 8000000
+#define UPLOAD_MAX (16 << 20)
 #define SECOND 1000000000ULL
 
 enum mode { MODE_RATE, MODE_SATURATE, MODE_HANDSHAKE, MODE_IDLE };
@@ -47,7 +48,7 @@ static const char *const scenarios[] = {"valid",    "sticky", "miss", "forged",
 
 static struct {
 	struct sockaddr_in to;
-	bool tls, resume, sequential;
+	bool tls, tls12, resume, sequential;
 	int mode, scenario;
 	size_t conns, sessions;
 	uint64_t first; /* number of the first session */
@@ -56,7 +57,8 @@ static struct {
 	const char *path, *client;
 	char key[256];
 	size_t key_len;
-	long length; /* of the body; -1 = any */
+	long length;   /* of the answer's body; -1 = any */
+	size_t upload; /* bytes of the request's; 0: a GET */
 	struct meter_group proxy, backend;
 } opt = {
 	.conns = 64,
@@ -100,6 +102,7 @@ static uint64_t prng = 0x9e3779b97f4a7c15ULL;
 
 static char request[4096];
 static size_t request_len, sid_at, token_at;
+static char zeros[16 << 10]; /* what a request's body is made of */
 
 /* What is reported. */
 static struct {
@@ -171,12 +174,15 @@ static void sessions_make(void)
 static void request_make(void)
 {
 	bool has_session = opt.scenario != S_LOGIN && opt.scenario != S_NONE;
-	char *p;
+	char *p, body[64] = "";
+
+	if (opt.upload)
+		snprintf(body, sizeof(body), "Content-Length: %zu\r\n", opt.upload);
 
 	request_len = (size_t)snprintf(
 		request, sizeof(request),
-		"GET %s HTTP/1.1\r\n"
-		"Host: shop.example.com\r\n"
+		"%s %s HTTP/1.1\r\n"
+		"Host: shop.example.com\r\n%s"
 		"Connection: keep-alive\r\n"
 		"sec-ch-ua: \"Chromium\";v=\"126\", \"Not/A)Brand\";v=\"8\"\r\n"
 		"sec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: \"Windows\"\r\n"
@@ -191,8 +197,8 @@ static void request_make(void)
 		"Sec-Fetch-Site: same-origin\r\nUpgrade-Insecure-Requests: 1\r\n"
 		"Cookie: _ga=GA1.2.1234567890.1700000000; _gid=GA1.2.987654321.1700000000; "
 		"theme=dark; consent=v2-yes; %s=%024d; %s=%044d\r\n\r\n",
-		opt.path, has_session ? "sid" : "foo", 0, has_session ? "sid_HMAC" : "foo_TRACE",
-		0);
+		opt.upload ? "POST" : "GET", opt.path, body, has_session ? "sid" : "foo", 0,
+		has_session ? "sid_HMAC" : "foo_TRACE", 0);
 	if (request_len >= sizeof(request))
 		die("--path is too long");
 	if (!has_session)
@@ -351,6 +357,10 @@ static void conn_handshake(struct conn *c)
 			conn_is_open(c);
 			return;
 		}
+		if (opt.tls12) { /* its ticket, if there is a new one, came within */
+			handshake_done(c, measuring);
+			return;
+		}
 		c->state = TICKET;
 		conn_read(c);
 		return;
@@ -391,21 +401,42 @@ static void conn_connected(struct conn *c)
 
 /* ---- requests and answers ---- */
 
+/* Bytes taken, 0 = later, -1 = lost. */
+static ssize_t conn_send(struct conn *c, const char *data, size_t len)
+{
+	ssize_t n;
+
+	if (!c->ssl) {
+		n = send(c->fd, data, len, MSG_NOSIGNAL);
+		return n < 0 && errno == EAGAIN ? 0 : n;
+	}
+	n = SSL_write(c->ssl, data, (int)len);
+	if (n <= 0)
+		n = SSL_get_error(c->ssl, (int)n) == SSL_ERROR_WANT_WRITE ? 0 : -1;
+	return n;
+}
+
+/* The head is one buffer for all connections: it goes at once. A body goes as it can. */
 static void conn_write(struct conn *c)
 {
-	while (c->out_at < request_len) {
-		size_t left = request_len - c->out_at;
-		ssize_t n = c->ssl ? SSL_write(c->ssl, request + c->out_at, (int)left)
-				   : send(c->fd, request + c->out_at, left, MSG_NOSIGNAL);
+	size_t all = request_len + opt.upload;
 
-		if (n <= 0) {
-			/* the request buffer is shared: only whole requests are ever sent */
+	while (c->out_at < all) {
+		bool head = c->out_at < request_len;
+		size_t left = head ? request_len - c->out_at : all - c->out_at;
+		ssize_t n = conn_send(c, head ? request + c->out_at : zeros,
+				      head || left < sizeof(zeros) ? left : sizeof(zeros));
+
+		if (n < 0 || (!n && head)) {
 			fail(c, "short send");
 			conn_again(c);
 			return;
 		}
+		if (!n)
+			break;
 		c->out_at += (size_t)n;
 	}
+	conn_want_out(c, c->out_at < all);
 }
 
 static void conn_request(struct conn *c, uint64_t due_ns)
@@ -492,6 +523,8 @@ static bool take(struct conn *c, const char *data, size_t n)
 	if (n > c->left)
 		return false;
 	c->left -= n;
+	if (!c->left && c->out_at < request_len + opt.upload)
+		return false; /* an answer to half a request */
 	if (!c->left)
 		answered(c);
 	return true;
@@ -546,9 +579,14 @@ static void on_event(struct conn *c)
 	case HANDSHAKE:
 		conn_handshake(c);
 		break;
+	case BUSY:
+		if (c->want_out)
+			conn_write(c);
+		if (c->state == BUSY)
+			conn_read(c);
+		break;
 	case TICKET:
 	case FREE:
-	case BUSY:
 		conn_read(c);
 		break;
 	}
@@ -762,24 +800,23 @@ static void set_target(char *text)
 
 static void usage(void)
 {
-	die("load --to 127.0.0.1:PORT [--tls] [--mode rate|saturate|handshake|idle]\n"
+	die("load --to 127.0.0.1:PORT [--tls | --tls12] [--mode rate|saturate|handshake|idle]\n"
 	    "  [--scenario valid|sticky|miss|forged|invented|login|none] [--key FILE] [--path P]\n"
-	    "  [--length BYTES] [--connections N] [--rate N] [--warm S] [--seconds S]\n"
+	    "  [--length BYTES] [--upload BYTES] [--connections N] [--rate N] [--warm S] "
+	    "[--seconds S]\n"
 	    "  [--requests N] [--sessions N] [--first N] [--sequential] [--resume]\n"
 	    "  [--client-ip A] [--proxy PID,PID] [--backend PID,PID]");
 }
 
 static const struct option longopts[] = {
-	{"to", 1, NULL, 't'},	      {"tls", 0, NULL, 'T'},
-	{"mode", 1, NULL, 'm'},	      {"scenario", 1, NULL, 's'},
-	{"key", 1, NULL, 'k'},	      {"path", 1, NULL, 'p'},
-	{"length", 1, NULL, 'l'},     {"connections", 1, NULL, 'c'},
-	{"rate", 1, NULL, 'r'},	      {"warm", 1, NULL, 'w'},
-	{"seconds", 1, NULL, 'S'},    {"requests", 1, NULL, 'n'},
-	{"sessions", 1, NULL, 'N'},   {"first", 1, NULL, 'f'},
-	{"sequential", 0, NULL, 'q'}, {"resume", 0, NULL, 'R'},
-	{"client-ip", 1, NULL, 'i'},  {"proxy", 1, NULL, 'P'},
-	{"backend", 1, NULL, 'B'},    {NULL, 0, NULL, 0},
+	{"to", 1, NULL, 't'},	     {"tls", 0, NULL, 'T'},	    {"mode", 1, NULL, 'm'},
+	{"scenario", 1, NULL, 's'},  {"key", 1, NULL, 'k'},	    {"path", 1, NULL, 'p'},
+	{"length", 1, NULL, 'l'},    {"connections", 1, NULL, 'c'}, {"rate", 1, NULL, 'r'},
+	{"warm", 1, NULL, 'w'},	     {"seconds", 1, NULL, 'S'},	    {"requests", 1, NULL, 'n'},
+	{"sessions", 1, NULL, 'N'},  {"first", 1, NULL, 'f'},	    {"upload", 1, NULL, 'u'},
+	{"tls12", 0, NULL, '2'},     {"sequential", 0, NULL, 'q'},  {"resume", 0, NULL, 'R'},
+	{"client-ip", 1, NULL, 'i'}, {"proxy", 1, NULL, 'P'},	    {"backend", 1, NULL, 'B'},
+	{NULL, 0, NULL, 0},
 };
 
 static void parse_pids(const char *list, struct meter_group *ret)
@@ -796,6 +833,9 @@ static void set_option(int o, char *arg)
 		break;
 	case 'T':
 		opt.tls = true;
+		break;
+	case '2':
+		opt.tls = opt.tls12 = true;
 		break;
 	case 'm':
 		opt.mode = find(modes, arg);
@@ -836,6 +876,9 @@ static void set_option(int o, char *arg)
 	case 'q':
 		opt.sequential = true;
 		break;
+	case 'u':
+		opt.upload = strtoul(arg, NULL, 10);
+		break;
 	case 'R':
 		opt.resume = true;
 		break;
@@ -862,7 +905,8 @@ static void options(int argc, char **argv)
 	if (!opt.to.sin_port || optind < argc)
 		usage();
 	if (!opt.conns || opt.conns > CONNS_MAX || !opt.rate || !opt.sessions ||
-	    opt.requests > REQUESTS_MAX || opt.seconds + opt.warm_s > SECONDS_MAX)
+	    opt.requests > REQUESTS_MAX || opt.upload > UPLOAD_MAX ||
+	    opt.seconds + opt.warm_s > SECONDS_MAX)
 		die("out of bounds");
 	if (opt.mode == MODE_HANDSHAKE && !opt.tls)
 		die("handshakes are for --tls");
@@ -872,12 +916,17 @@ static void options(int argc, char **argv)
 
 static void open_tls(void)
 {
+	int version = opt.tls12 ? TLS1_2_VERSION : TLS1_3_VERSION;
+
 	ctx = SSL_CTX_new(TLS_client_method());
-	if (!ctx || !SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) ||
+	if (!ctx || !SSL_CTX_set_min_proto_version(ctx, version) ||
+	    !SSL_CTX_set_max_proto_version(ctx, version) ||
+	    !SSL_CTX_set_cipher_list(ctx, "ECDHE-ECDSA-AES128-GCM-SHA256") ||
 	    !SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256") ||
-	    !SSL_CTX_set1_groups_list(ctx, "X25519"))
+	    !SSL_CTX_set1_groups_list(ctx, opt.tls12 ? "X25519:P-256" : "X25519"))
 		die("OpenSSL");
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(ctx, on_ticket);
 }

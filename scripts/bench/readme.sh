@@ -9,13 +9,10 @@
 set -eu
 cd "$(dirname "$0")/../.."
 export LC_ALL=C
-dir=${O:-build}/bench
+O=${O:-build}
 plots=scripts/bench/plots
-order='["hardtack","hardtack-openssl35","hardtack-noktls","hardtack-user","hardtack-off","nginx130-lua",
-"nginx-lua","haproxy32","haproxy26","njs","nginx-pass","nginx130-pass","haproxy-pass","hitch","direct"]'
-
-have() { [ -s "$dir/$1" ]; }
-query() { jq -r --argjson order "$order" "$2" "$dir/$1"; }
+# shellcheck source-path=SCRIPTDIR source=tables.sh
+. scripts/bench/tables.sh
 
 # ---- plots ----
 
@@ -71,14 +68,14 @@ plot_all() {
 cpu_table() {
 	echo "![CPU per request]($plots/cpu.svg)"
 	echo
-	query meta.json '"\(.date), \(.machine): `\(.command)`, \(.seconds / 60 | round) minutes; \(.rate) requests a second on \(.conns) connections (a sixth of that for 100 KB), \(.turns * .pairs) pairs of runs each."'
+	query meta.json '"\(.date), \(.machine): `\(.command)`, \(.seconds / 60 | round) minutes; \(.rate) requests a second on \(.conns) connections (a sixth of that for 100 KB, either way), \(.turns * .pairs) pairs of runs each."'
 	query meta.json 'select(.command | test("QUICK")) | "**A quick run: good for a ratio between two, not for its second digit.**"'
 	query meta.json 'select(.load > 0.7) | "**The machine was not quiet (load \(.load)): where a figure has a ~, the proxy had to wait for its CPU in every pair.**"'
 	echo
 	echo 'Ratio of CPU time to nginx passing everything through in the run beside it (and microseconds); requests a second of one core, saturated; TLS handshakes per CPU second; memory per idle TLS connection.'
 	echo
-	echo '| | plain, 200 B | TLS, 200 B | plain, 100 KB | TLS, 100 KB | req/s plain | req/s TLS | handshakes | resumed | KB |'
-	echo '|---|---|---|---|---|---|---|---|---|---|'
+	echo '| | plain, 200 B | TLS, 200 B | plain, 100 KB | TLS, 100 KB | plain, 100 KB sent | TLS, 100 KB sent | req/s plain | req/s TLS | handshakes | resumed | KB |'
+	echo '|---|---|---|---|---|---|---|---|---|---|---|---|'
 	jq -r --argjson order "$order" --slurpfile memory "$dir/memory.jsonl" '. as $all
 		| def num: if . == null then "-" else round | tostring end;
 		def at($c; $s): [$all.cells[] | select(.contestant == $c and .scenario == $s)][0]
@@ -87,8 +84,8 @@ cpu_table() {
 		def shakes($c; $k): [$all.handshakes[] | select(.contestant == $c and .kind == $k) | .per_cpu_second][0] | num;
 		([.cells[], .saturation[]] | map(.contestant) | unique | map(select(. != "direct"))
 			| sort_by(. as $c | $order | index($c)))[] as $c
-		| "| \($c) | \(if $c == "nginx-pass" then "1 | 1 | 1 | 1" else
-			[("plain-valid-200", "tls-valid-200", "plain-valid-100k", "tls-valid-100k") as $s | at($c; $s)] | join(" | ") end) | " +
+		| "| \($c) | \(if $c == "nginx-pass" then "1 | 1 | 1 | 1 | 1 | 1" else
+			[("plain-valid-200", "tls-valid-200", "plain-valid-100k", "tls-valid-100k", "plain-upload-100k", "tls-upload-100k") as $s | at($c; $s)] | join(" | ") end) | " +
 		"\(rps($c; "plain-valid-200")) | \(rps($c; "tls-valid-200")) | \(shakes($c; "full")) | \(shakes($c; "resumed")) | " +
 		"\([$memory[] | select(.contestant == $c) | .kb / .connections * 10 | round / 10][0] // "-") |"' "$dir/summary.json"
 }
@@ -107,48 +104,55 @@ insn_table() {
 		"| \(.[0].contestant) | \($s["plain-200"] | k) | \($s["tls-200"] | k) | \($s["plain-100k"] | k) | \($s["tls-100k"] | k) |"'
 }
 
-# gate_json: the rows of gate.txt, as they stand there. Of what was measured twice the smaller: what
-# disturbs only adds.
-gate_json() {
-	{ ! have gate.txt || cat "$dir/gate.txt"; } |
-		awk -F' *[|] *' 'NF == 7 && $5 ~ /^[0-9]+$/ { print $2 "\t" $3 "\t" $4 "\t" $5 }' |
-		jq -Rn 'reduce (inputs | split("\t")) as [$name, $bytes, $cookies, $ns] ({};
-			.["\($name) \($bytes) \($cookies)"] |= {name: $name, bytes: $bytes, cookies: $cookies,
-				ns: ([.ns // infinite, ($ns | tonumber)] | min)}) | [.[]]'
+shakes_table() {
+	query insn-shakes.json '"\(.date), in the same machine: thousands of instructions for a connection that does a handshake (ECDSA P-256, X25519), gets a ticket (of TLS 1.2, once) and is closed; nobody has kTLS. OpenSSL 3.0 with hardtack, nginx-pass and Hitch, 3.5 with hardtack-openssl35, sid\u0027s with nginx130-pass, haproxy32 and hardtack-sid. The same twice within \([.rows[].spread] | max * 1000 | round / 10) %."'
+	echo
+	echo '| | TLS 1.3, full | resumed | TLS 1.2, full | resumed |'
+	echo '|---|---|---|---|---|'
+	query insn-shakes.json '.rows | group_by(.contestant) | sort_by(.[0].contestant as $c | $order | index($c))[]
+		| (map({key: .scenario, value: (.edge / 1000 | round)}) | from_entries) as $s
+		| ([("handshake", "handshake12") as $h | ("full", "resumed") as $k | $s["\($h)-\($k)"] // "-"] | join(" | ")) as $row
+		| "| \(.[0].contestant) | \($row) |"'
 }
 
-gate_table() {
-	echo 'The program alone, in nanoseconds by the kernel'"'"'s statistics (`make bench`), beside an HMAC in user space:'
-	echo
-	echo '| | head | cookies | ns |'
-	echo '|---|---|---|---|'
-	gate_json | jq -r '.[] | "| \(.name) | \(.bytes) | \(.cookies) | \(.ns | round) |"'
-}
-
-attack_table() {
-	local names name case
-	mapfile -t names < <(cut -d'|' -f1 "$dir/attacks.txt" | uniq)
-	echo 'A session that nobody signed, among the cookies, and who lets it through:'
-	echo
-	printf '| it stands |%s\n' "$(printf ' %s |' "${names[@]}")"
-	printf '|---|%s\n' "$(printf -- '---|%.0s' "${names[@]}")"
-	cut -d'|' -f2 "$dir/attacks.txt" | awk '!seen[$0]++' | while read -r case; do
-		printf '| %s |' "$case"
-		for name in "${names[@]}"; do
-			awk -F'|' -v n="$name" -v c="$case" '$1 == n && $2 == c { printf " %s |", $3 }' "$dir/attacks.txt"
-		done
-		echo
-	done
+# The paragraph above has no figures: these are they.
+in_numbers() {
+	jq -nr --slurpfile insn "$(or_nothing insn.json)" --argjson gate "$(gate_json)" '
+		def edge($s; $c): [$insn[0].rows[]? | select(.scenario == $s and .contestant == $c) | .edge][0];
+		def than($a; $b): if $a and $b then ($a / $b * 100 - 100 | round) as $p
+			| "\($p | fabs) % \(if $p < 0 then "fewer" else "more" end)" else null end;
+		def best($s): [("nginx130-lua", "nginx-lua", "njs", "haproxy32", "haproxy26") as $c | edge($s; $c) | select(.)] | min;
+		def at($name; $bytes): [$gate[] | select(.name == $name and .bytes == $bytes and .cookies == (if $bytes > 0 then 6 else 0 end))][0];
+		def both($r): [($r.instructions | select(.) | "\(round) instructions"), ($r.ns | select(.) | "\(round) ns")] | join(", ");
+		[
+			([("plain-200", "tls-200") as $s
+				| [than(edge($s; "hardtack"); edge($s; "hardtack-user")), than(edge($s; "hardtack"); edge($s; "hardtack-off"))]
+				| select(all) | "\(.[0]) instructions than if the daemon judges it, \(.[1]) than if nobody does (\($s))"]
+				| select(length > 0) | "A request that the kernel judges takes " + join("; ") + "."),
+			([at("same session (memo), 1 connection"; 800, 2000) | select(. and (.ns or .instructions))
+				| "\(both(.)) for a head of \(.bytes) bytes"] | select(length > 0)
+				| "The program takes " + join("; ") + (at("an empty sk_msg program"; 800) | select(.) | "; an empty one \(both(.))") + "."),
+			([["one-shot", at("userspace: one HMAC()"; 0)], ["with a kept key", at("userspace: HMAC with a kept key"; 0)]
+				| select(.[1]) | "\(both(.[1])) \(.[0])"] | select(length > 0) | "The HMAC that a lookup saves takes " + join("; ") + "."),
+			([("plain-200", "tls-200") as $s | select(edge($s; "hardtack") and best($s))
+				| "\(edge($s; "hardtack") / best($s) * 100 | round / 100) (\($s))"] | select(length > 0)
+				| "Of the instructions of the best that does the same job hardtack takes " + join(", ") + "."),
+			([("tls-200", "tls-100k") as $s | than(edge($s; "hardtack"); edge($s; "hardtack-noktls")) | select(.)
+				| "\(.) (\($s))"] | select(length > 0) | "With kTLS they are " + join(", ") + " than with OpenSSL in the daemon.")
+		] | join(" ")'
 }
 
 goals_table() {
 	echo 'What was to be reached (`~`: by runs that were disturbed):'
 	echo
-	jq -nr --slurpfile bench <(cat "$dir/summary.json" 2>/dev/null) --slurpfile insn <(cat "$dir/insn.json" 2>/dev/null) \
-		--slurpfile meta <(cat "$dir/meta.json" 2>/dev/null) --argjson gate "$(gate_json)" -f scripts/bench/goals.jq
+	jq -nr --slurpfile bench "$(or_nothing summary.json)" --slurpfile insn "$(or_nothing insn.json)" \
+		--slurpfile shakes "$(or_nothing insn-shakes.json)" --slurpfile meta "$(or_nothing meta.json)" \
+		--argjson gate "$(gate_json)" --arg sha "$(jq -r .sha "$(or_nothing insn-gate.json)")" -f scripts/bench/goals.jq
 }
 
 section() {
+	in_numbers
+	echo
 	if have summary.json; then
 		cpu_table
 		echo
@@ -163,8 +167,9 @@ section() {
 		echo '(`make bench-insn`: no run with this version yet.)'
 		echo
 	fi
+	! have insn-shakes.json || { shakes_table && echo; }
 	goals_table
-	! have gate.txt || { echo && gate_table; }
+	[ "$(gate_json)" = '[]' ] || { echo && gate_table && seed_table; }
 	! have attacks.txt || { echo && attack_table; }
 	! have guard.md || { echo && cat "$dir/guard.md"; }
 	if have skipped.txt; then

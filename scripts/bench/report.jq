@@ -9,7 +9,7 @@ def round_to($n): if . == null then null else . * $n | round / $n end;
 # What the same load costs the machine without a proxy. With TLS on the backend the backend's own
 # share is taken back to that of plain HTTP: behind a proxy it speaks no TLS.
 def proto: split("-")[0];
-def size: if test("login") then "login" else split("-")[2] end;
+def size: split("-") | if .[1] | IN("login", "upload") then .[1] else .[2] end;
 def baselines: map(select(.pair == "baseline")) | group_by([.turn, (.scenario | proto), (.scenario | size)])
 	| map({key: (.[0] | "\(.turn) \(.scenario | proto) \(.scenario | size)"),
 		value: {busy: map(.busy_us) | median, backend: map(.backend_us) | median}}) | from_entries;

@@ -6,17 +6,13 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 O=${O:-build}
-dir=$O/bench
-control=nginx-pass
+# shellcheck source-path=SCRIPTDIR source=tables.sh
+. scripts/bench/tables.sh
 meta() { jq -r "$1" "$dir/meta.json"; }
 conns=$(meta .conns) idle_conns=$(meta .idle)
-order='["hardtack","hardtack-user","hardtack-off","nginx130-lua","nginx-lua","haproxy32","haproxy26",
-"njs","nginx-pass","nginx130-pass","haproxy-pass","hitch","direct"]'
 
 jq -s --arg control "$control" -f scripts/bench/report.jq "$dir/runs.jsonl" >"$dir/summary.json" || exit 1
 jq '.rows' "$dir/summary.json" >"$dir/results.json"
-
-query() { jq -r --argjson order "$order" "$1" "$dir/summary.json"; }
 
 cell_table() {
 	echo
@@ -27,7 +23,7 @@ cell_table() {
 	echo
 	echo '| scenario | contestant | ratio | machine ratio | process us | machine us | p50 us | p99 us | clean pairs |'
 	echo '|---|---|---|---|---|---|---|---|---|'
-	query 'def f($n): if . == null then "-" else . * $n | round / $n | tostring end;
+	query summary.json 'def f($n): if . == null then "-" else . * $n | round / $n | tostring end;
 		.cells | sort_by([.scenario, (.contestant as $c | $order | index($c))])[] |
 		"| \(.scenario) | \(.contestant) | **\(.ratio | f(100))** (\(.least | f(100)) to \(.most | f(100)))" +
 		"\(if .clean == 0 then " ~" else "" end) | \(.machine_ratio | f(100)) | \(.cpu_us | f(10)) | " +
@@ -42,7 +38,7 @@ goal_table() {
 	echo
 	echo '| scenario | best other | hardtack / it | gate required / mode off | kernel gate / userspace |'
 	echo '|---|---|---|---|---|'
-	query 'def f: if . == null then "-" else . * 100 | round / 100 | tostring end;
+	query summary.json 'def f: if . == null then "-" else . * 100 | round / 100 | tostring end;
 		def over($a; $b): if $a and $b then $a.ratio / $b.ratio else null end;
 		.cells | group_by(.scenario)[] | . as $row
 		| (map({key: .contestant, value: .}) | from_entries) as $c
@@ -53,32 +49,11 @@ goal_table() {
 	echo
 	echo '| hardtack, TLS | against valid | goal |'
 	echo '|---|---|---|'
-	query '(.cells | map(select(.contestant == "hardtack")) | map({key: .scenario, value: .ratio})
+	query summary.json '(.cells | map(select(.contestant == "hardtack")) | map({key: .scenario, value: .ratio})
 			| from_entries) as $s
 		| [["tls-forged-200", "1.5"], ["tls-invented-200", "1.5"], ["tls-login", "1.2"], ["tls-miss-200", "2.0"]][]
 		| select($s[.[0]] and $s["tls-valid-200"])
 		| "| \(.[0]) | \($s[.[0]] / $s["tls-valid-200"] * 100 | round / 100) | \(.[1]) |"'
-}
-
-attack_table() {
-	local names name case
-	names=$(cut -d'|' -f1 "$dir/attacks.txt" | uniq)
-	echo
-	echo '### Who lets what through'
-	echo
-	echo 'A session that nobody signed, among the cookies:'
-	echo
-	# shellcheck disable=SC2086 # a list of words
-	printf '| it stands |%s\n' "$(printf ' %s |' $names)"
-	# shellcheck disable=SC2086
-	printf '|---|%s\n' "$(printf -- '---|%.0s' $names)"
-	cut -d'|' -f2 "$dir/attacks.txt" | awk '!seen[$0]++' | while read -r case; do
-		printf '| %s |' "$case"
-		for name in $names; do
-			awk -F'|' -v n="$name" -v c="$case" '$1 == n && $2 == c { printf " %s |", $3 }' "$dir/attacks.txt"
-		done
-		echo
-	done
 }
 
 other_tables() {
@@ -87,7 +62,7 @@ other_tables() {
 	echo
 	echo '| contestant | plain 200 B, requests/s | TLS 1.3 200 B, requests/s |'
 	echo '|---|---|---|'
-	query '.saturation | group_by(.contestant) | sort_by(.[0].contestant as $c | $order | index($c))[]
+	query summary.json '.saturation | group_by(.contestant) | sort_by(.[0].contestant as $c | $order | index($c))[]
 		| (map({key: .scenario, value: (.rps | round)}) | from_entries) as $s
 		| "| \(.[0].contestant) | \($s["plain-valid-200"] // "-") | \($s["tls-valid-200"] // "-") |"'
 	echo
@@ -95,7 +70,7 @@ other_tables() {
 	echo
 	echo '| contestant | full | resumed |'
 	echo '|---|---|---|'
-	query '.handshakes | group_by(.contestant) | sort_by(.[0].contestant as $c | $order | index($c))[]
+	query summary.json '.handshakes | group_by(.contestant) | sort_by(.[0].contestant as $c | $order | index($c))[]
 		| (map({key: .kind, value: (.per_cpu_second | round)}) | from_entries) as $s
 		| "| \(.[0].contestant) | \($s.full // "-") | \($s.resumed // "-") |"'
 	echo
@@ -119,7 +94,7 @@ other_tables() {
 plot() {
 	local file=$1 title=$2 data=$dir/$1.dat
 	shift 2
-	query '.cells | sort_by(.contestant as $c | $order | index($c))[]
+	query summary.json '.cells | sort_by(.contestant as $c | $order | index($c))[]
 		| select(.scenario | IN('"$(printf '"%s",' "$@" | sed 's/,$//')"'))
 		| "\(.scenario) \(.contestant) \(.ratio) \(.least) \(.most)"' >"$data"
 	[ -s "$data" ] || return 0
@@ -143,7 +118,7 @@ plot() {
 
 bars() {
 	local data=$dir/$1.dat
-	query "$3" >"$data"
+	query summary.json "$3" >"$data"
 	[ -s "$data" ] || return 0
 	gnuplot 2>>"$dir/gnuplot.log" <<-END
 		set terminal svg size 900,420 font 'sans,13' background '#ffffff'
@@ -166,13 +141,15 @@ bars() {
 	meta '"\(.rate) requests a second on \(.conns) connections (half of that for 16 KB, a sixth for 100 KB), `\(.command)`"'
 	cell_table
 	goal_table
+	printf '\n### Who lets what through\n\n'
 	attack_table
 	other_tables
-	if [ -s "$dir/gate.txt" ]; then
-		echo
-		cat "$dir/gate.txt"
+	if have gate.jsonl; then
+		printf '\n### The gate alone\n\n'
+		gate_table
+		seed_table
 	fi
-	if [ -s "$dir/skipped.txt" ]; then
+	if have skipped.txt; then
 		echo
 		echo '### Not run'
 		echo
@@ -181,7 +158,7 @@ bars() {
 } >"$dir/table.md"
 cat "$dir/table.md"
 
-for scenario in $(query '.cells | map(.scenario) | unique[]'); do
+for scenario in $(query summary.json '.cells | map(.scenario) | unique[]'); do
 	plot "cpu-$scenario" "$scenario: CPU per request, ratio to nginx passing through" "$scenario"
 done
 bars saturated 'Requests per second, one core, saturated' '"contestant plain TLS-1.3", (.saturation

@@ -207,8 +207,9 @@ static void push(const struct session *s)
 				      "GET / HTTP/1.1\r\nCookie: sid=%s; sid_HMAC=%s\r\n\r\n",
 				      s->sid, s->token);
 
-	if (ht_policy_judge(&site, &ring, ht_offload_keys(offload), &client, &scratch, head, &len,
-			    0, &j) ||
+	if (ht_policy_judge(
+		    &(struct ht_policy_context){&site, &ring, ht_offload_keys(offload), &client},
+		    &scratch, head, &len, 0, &j) ||
 	    j.npushes != 1 || ht_offload_push(offload, &j.push[0]))
 		die("a token could not be pushed", 0);
 }
@@ -469,8 +470,9 @@ static double signed_cost(int cookies)
 	double ns[64];
 
 	memcpy(copy, head, len);
-	if (ht_policy_judge(&site, &ring, ht_offload_keys(offload), &client, &scratch, copy, &n, 0,
-			    &j) ||
+	if (ht_policy_judge(
+		    &(struct ht_policy_context){&site, &ring, ht_offload_keys(offload), &client},
+		    &scratch, copy, &n, 0, &j) ||
 	    j.npushes != (size_t)cookies)
 		die("the cookies of all could not be judged", 0);
 	for (size_t i = 0; i < j.npushes; i++) {

@@ -221,8 +221,8 @@ static int judge(char *head, size_t *len)
 	static struct ht_judgement judgement;
 	const struct ht_policy_client client = {.bind = &binding};
 
-	return ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, len, 0,
-			       &judgement);
+	return ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip_keys, &client},
+			       &scratch, head, len, 0, &judgement);
 }
 
 static void judge_twice(char *head, size_t len)

@@ -137,8 +137,9 @@ static int judge(const struct ht_policy_site *s, bool gated, char *head, size_t 
 	static struct ht_judgement judgement;
 	static struct ht_head scratch;
 	const struct ht_policy_client client = {.bind = &binding, .time = {NOW, 1}};
-	int reason = ht_policy_judge(s, &ring, gated ? &sip_keys : NULL, &client, &scratch, head,
-				     len, 0, &judgement);
+	int reason = ht_policy_judge(
+		&(struct ht_policy_context){s, &ring, gated ? &sip_keys : NULL, &client}, &scratch,
+		head, len, 0, &judgement);
 
 	ENSURE(judgement.used <= sizeof(judgement.text));
 	ENSURE(judgement.npushes <= HT_PUSHES_MAX);

@@ -185,13 +185,15 @@ static void check_issue(const struct ht_policy_client *client, char *head, size_
 
 	see(head, len, &before);
 	ENSURE(ht_policy_has_cookie(head, len, HT_STR("id")) == (before.ids > 0));
-	if (before.ids || ht_policy_issue(&site, &ring, &sip_keys, client, 2, session, head, &len,
-					  HT_HEAD_MAX, line, sizeof(line), &line_len, &push))
+	if (before.ids ||
+	    ht_policy_issue(&(struct ht_policy_context){&site, &ring, &sip_keys, client}, 2,
+			    session, head, &len, HT_HEAD_MAX, line, sizeof(line), &line_len, &push))
 		return;
 	ENSURE(len > was && len <= HT_HEAD_MAX);
 	see(head, len, &after);
 	ENSURE(after.ids == 1 && after.wrong == before.wrong && after.rest == before.rest);
-	if (ht_policy_judge(&site, &ring, &sip_keys, client, &scratch, head, &len, 0, &judgement))
+	if (ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip_keys, client}, &scratch,
+			    head, &len, 0, &judgement))
 		return; /* one cookie more than may be */
 	see(head, len, &after);
 	ENSURE(after.ids == 1 && after.rest == before.rest);
@@ -213,8 +215,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!len)
 		return 0;
 	see(head, len, &before);
-	reason = ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, &len, 0,
-				 &judgement);
+	reason = ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip_keys, &client},
+				 &scratch, head, &len, 0, &judgement);
 	if (reason) {
 		if (reason == HT_REASON_UPGRADE)
 			return 0; /* to a protocol with a very long name */
@@ -224,8 +226,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ENSURE(len <= was);
 		was = len;
 		see(head, len, &before);
-		reason = ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, &len, 0,
-					 &judgement);
+		reason = ht_policy_judge(
+			&(struct ht_policy_context){&site, &ring, &sip_keys, &client}, &scratch,
+			head, &len, 0, &judgement);
 		ENSURE(!reason || reason == HT_REASON_COOKIES);
 		if (reason)
 			return 0;

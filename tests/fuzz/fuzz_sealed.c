@@ -138,8 +138,8 @@ static void judge(const char *head, size_t len, const struct ht_sip_keys *keys, 
 
 	memcpy(ret->head, head, len);
 	ret->len = len;
-	ret->reason = ht_policy_judge(&site, &ring, keys, &client, &scratch, ret->head, &ret->len,
-				      0, &ret->judgement);
+	ret->reason = ht_policy_judge(&(struct ht_policy_context){&site, &ring, keys, &client},
+				      &scratch, ret->head, &ret->len, 0, &ret->judgement);
 }
 
 static bool has(const struct outcome *o, const char *text, size_t len)

@@ -75,8 +75,8 @@ static void check_return(const struct ht_set_cookie *c, struct ht_str line)
 			     HT_STR_ARG(c->name), HT_STR_ARG(c->value), (int)(end - token), token);
 	if (len > HT_HEAD_MAX)
 		return;
-	ENSURE(!ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, &len, 0,
-				&judgement));
+	ENSURE(!ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip_keys, &client},
+				&scratch, head, &len, 0, &judgement));
 	ENSURE(len == was && judgement.ncookies == 1);
 	ENSURE(judgement.cookie[0].verdict == HT_COOKIE_VALID);
 }
@@ -87,8 +87,9 @@ static void check_sign(struct ht_str field, const struct ht_set_cookie *c)
 	const struct ht_policy_client client = {.bind = &binding, .time = {NOW_S, 1}};
 	struct ht_push push;
 	size_t len = 0, rule = 0;
-	enum ht_sign_result r = ht_policy_sign(&site, &ring, &sip_keys, &client, c, line,
-					       sizeof(line), &len, &push, &rule);
+	enum ht_sign_result r =
+		ht_policy_sign(&(struct ht_policy_context){&site, &ring, &sip_keys, &client}, c,
+			       line, sizeof(line), &len, &push, &rule);
 
 	if (r != HT_SIGN_SIGNED && r != HT_SIGN_DELETED)
 		return;

@@ -138,21 +138,19 @@ static void judge_restore(struct ht_conn *c)
 static int judge_head(struct ht_conn *c, uint32_t only)
 {
 	struct ht_workspace *ws = c->ws;
-	const struct ht_gateway *g = ws->gateway;
-	const struct ht_policy_site *p = judge_policy(c);
-	const struct ht_keyring *ring = ht_workspace_ring(ws);
-	const bool gated = ht_conn_is_gated(c);
-	size_t len = ht_buf_len(&c->head), before = len;
 	struct ht_policy_client client;
+	const struct ht_policy_context by = {
+		judge_policy(c), ht_workspace_ring(ws),
+		ht_conn_is_gated(c) ? ht_offload_keys(ws->gateway->offload) : NULL, &client};
+	size_t len = ht_buf_len(&c->head), before = len;
 	int reason;
 
-	if (p->seals && !only) {
+	if (by.site->seals && !only) {
 		judge_make_opened(c);
 		memcpy(ws->before, c->head.data, len);
 	}
 	client = ht_conn_policy_client(c);
-	reason = ht_policy_judge(p, ring, gated ? ht_offload_keys(g->offload) : NULL, &client,
-				 &ws->head, c->head.data, &len, only, &ws->judgement);
+	reason = ht_policy_judge(&by, &ws->head, c->head.data, &len, only, &ws->judgement);
 	c->head.end = (uint32_t)len;
 	if (!reason && ws->judgement.opened && judge_keep_before(c, ws->before, before))
 		return -503;
@@ -164,14 +162,14 @@ void ht_conn_open_exempt(struct ht_conn *c)
 	struct ht_workspace *ws = c->ws;
 	const struct ht_keyring *ring = ht_workspace_ring(ws);
 	const struct ht_policy_client client = ht_conn_policy_client(c);
+	const struct ht_policy_context by = {c->x.policy, ring, NULL, &client};
 	size_t len = ht_buf_len(&c->head);
 
 	if (!c->x.exempt || !c->x.policy->seals || c->x.opens)
 		return;
 	c->x.opens = true;
 	/* what the scanner does not read passes as it is, or is refused where it is sent */
-	ht_policy_judge(c->x.policy, ring, NULL, &client, &ws->head, c->head.data, &len, 0,
-			&ws->judgement);
+	ht_policy_judge(&by, &ws->head, c->head.data, &len, 0, &ws->judgement);
 	c->head.end = (uint32_t)len;
 }
 

@@ -74,11 +74,12 @@ void ht_owe_expiry(struct ht_conn *c, size_t rule, struct ht_str cookie)
 static int owe_session(struct ht_conn *c, size_t rule)
 {
 	struct ht_workspace *ws = c->ws;
-	struct ht_offload *offload = ws->gateway->offload;
 	const struct ht_keyring *ring = ht_workspace_ring(ws); /* before what was revoked */
 	const struct ht_policy_client client = ht_conn_policy_client(c);
-	const size_t cap = HT_MIN(c->view->gateway->config->limits.head, (size_t)c->head.cap);
 	const bool gated = ht_conn_is_gated(c);
+	const struct ht_policy_context by = {
+		c->x.policy, ring, gated ? ht_offload_keys(ws->gateway->offload) : NULL, &client};
+	const size_t cap = HT_MIN(c->view->gateway->config->limits.head, (size_t)c->head.cap);
 	size_t len = ht_buf_len(&c->head);
 	uint8_t data[HT_SESSION_DATA];
 	struct ht_push push;
@@ -87,8 +88,7 @@ static int owe_session(struct ht_conn *c, size_t rule)
 	int err = RAND_bytes(data, sizeof(data)) == 1 ? 0 : -EIO;
 
 	if (!err)
-		err = ht_policy_issue(c->x.policy, ring, gated ? ht_offload_keys(offload) : NULL,
-				      &client, rule, data, ht_buf_at(&c->head), &len, cap, line,
+		err = ht_policy_issue(&by, rule, data, ht_buf_at(&c->head), &len, cap, line,
 				      sizeof(line), &l.len, &push);
 	if (err == -ENOSPC)
 		return -431;

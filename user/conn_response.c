@@ -66,9 +66,10 @@ static void sign_too_long(struct ht_conn *c, const struct ht_set_cookie *cookie,
 static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 {
 	struct ht_workspace *ws = c->ws;
-	const struct ht_gateway *g = ws->gateway;
 	const struct ht_keyring *ring = ht_workspace_ring(ws);
 	const struct ht_policy_client client = ht_conn_policy_client(c);
+	const struct ht_policy_context by = {c->x.policy, ring,
+					     ht_offload_keys(ws->gateway->offload), &client};
 	struct ht_set_cookie cookie;
 	struct ht_push push;
 	char *line = ws->arena + a->used;
@@ -77,8 +78,8 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 	bool dropped;
 
 	ht_set_cookie_parse(ws->response.fields[index].value, ws->loop.now_s, &cookie);
-	result = ht_policy_sign(c->x.policy, ring, ht_offload_keys(g->offload), &client, &cookie,
-				line, sizeof(ws->arena) - a->used, &len, &push, &rule);
+	result = ht_policy_sign(&by, &cookie, line, sizeof(ws->arena) - a->used, &len, &push,
+				&rule);
 	dropped = ht_policy_withholds(c->x.policy->rules[rule], result, ws->loop.now_s);
 	if (dropped)
 		ws->drops[a->ndrops++] = (uint16_t)index;

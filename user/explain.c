@@ -427,13 +427,13 @@ static const char *refused_unbound(const struct work *w)
 static int judge(struct work *w)
 {
 	const struct ht_explain *e = w->ask;
+	const struct ht_policy_context by = {e->site, e->ring, NULL, &w->client};
 	int reason = 0;
 
 	for (int i = 0; i < 2; i++) {
 		memcpy(w->after, w->before, w->before_len);
 		w->after_len = w->before_len;
-		reason = ht_policy_judge(e->site, e->ring, NULL, &w->client, &w->scan, w->after,
-					 &w->after_len, 0, &w->judgement);
+		reason = ht_policy_judge(&by, &w->scan, w->after, &w->after_len, 0, &w->judgement);
 		if (!reason)
 			break;
 		ht_policy_canonicalize(w->before, &w->before_len);

@@ -520,7 +520,12 @@ static int ht_slot_take(struct ht_offload *o, uint32_t *ret)
 
 uint32_t ht_offload_slots_used(struct ht_offload *o)
 {
-	return HT_READ(o->max_slots) - HT_READ(o->nfree);
+	uint32_t used;
+
+	pthread_mutex_lock(&o->lock);
+	used = o->max_slots - o->nfree;
+	pthread_mutex_unlock(&o->lock);
+	return used;
 }
 
 static void ht_slot_give(struct ht_offload *o, uint32_t index)

@@ -41,10 +41,7 @@ struct ht_openings {
 };
 
 struct ht_judge {
-	const struct ht_policy_site *site;
-	const struct ht_keyring *ring;
-	const struct ht_sip_keys *keys;
-	const struct ht_policy_client *client;
+	const struct ht_policy_context *by;
 	const struct ht_head *head;
 	const char *bytes;
 	struct ht_judgement *ret;
@@ -108,11 +105,11 @@ static void ht_case_add(const struct ht_judge *j, uint8_t *list, size_t *n, size
 /* Is the token of occurrence i one for this cookie? */
 static bool ht_is_token_of(const struct ht_judge *j, const struct ht_case *c, size_t i)
 {
-	const struct ht_rule_config *r = j->site->rules[c->rule];
+	const struct ht_rule_config *r = j->by->site->rules[c->rule];
 	unsigned form = j->head->occ[i].form;
 	char text[HT_HEAD_MAX];
 
-	if (!j->site->accept[c->rule][form - 1])
+	if (!j->by->site->accept[c->rule][form - 1])
 		return false;
 	for (size_t k = 0; k < r->nsiblings; k++) {
 		size_t len;
@@ -158,13 +155,14 @@ uint64_t ht_renewal_s(const struct ht_token_info *info)
 	return info->issued_s + (info->expires_s - info->issued_s) / 2;
 }
 
-bool ht_policy_revoked(const struct ht_policy_site *s, const struct ht_policy_client *client,
-		       size_t rule, struct ht_str name, struct ht_str value)
+bool ht_policy_revoked(const struct ht_policy_context *by, size_t rule, struct ht_str name,
+		       struct ht_str value)
 {
-	const struct ht_site_config *c = s->config;
+	const struct ht_site_config *c = by->site->config;
 
-	return ht_revoked_has(client->revoked, HT_STR(c->nhosts ? c->hosts[0] : ""), name,
-			      ht_policy_session(s->rules[rule], value), client->time.now_s);
+	return ht_revoked_has(by->client->revoked, HT_STR(c->nhosts ? c->hosts[0] : ""), name,
+			      ht_policy_session(by->site->rules[rule], value),
+			      by->client->time.now_s);
 }
 
 /* Copies a text that must outlive the cutting. Empty when there is no room. */
@@ -199,8 +197,8 @@ static uint32_t ht_accepted(const struct ht_judge *j, const struct ht_case *c, u
 {
 	unsigned form = j->head->occ[t].form;
 
-	return form ? j->site->accept[c->rule][form - 1]
-		    : j->site->rules[c->rule]->accept &
+	return form ? j->by->site->accept[c->rule][form - 1]
+		    : j->by->site->rules[c->rule]->accept &
 			       (1U << HT_PROFILE_SESSION_ID | 1U << HT_PROFILE_SECURE_COOKIE);
 }
 
@@ -212,12 +210,12 @@ static enum ht_token_verdict ht_case_unseal(const struct ht_judge *j, struct ht_
 {
 	char data[HT_SEALED_DATA_MAX];
 	struct ht_str plain = {data, 0};
-	enum ht_token_verdict verdict = ht_sealed_open(params, params->value, j->client->time.now_s,
-						       data, &plain.len, ret_info);
+	enum ht_token_verdict verdict = ht_sealed_open(
+		params, params->value, j->by->client->time.now_s, data, &plain.len, ret_info);
 
 	if (verdict != HT_TOKEN_VALID)
 		return verdict;
-	if (ht_policy_revoked(j->site, j->client, c->rule, c->name, plain)) {
+	if (ht_policy_revoked(j->by, c->rule, c->name, plain)) {
 		c->any_revoked = true;
 		return HT_TOKEN_FORGED;
 	}
@@ -233,19 +231,19 @@ static enum ht_token_verdict ht_case_check(const struct ht_judge *j, struct ht_c
 	if (params->profile == HT_PROFILE_SECURE_COOKIE)
 		return ht_case_unseal(j, c, params, ret_info, ret_plain);
 	*ret_plain = params->value;
-	return ht_token_check(params, token, j->client->time.now_s, ret_info);
+	return ht_token_check(params, token, j->by->client->time.now_s, ret_info);
 }
 
 /* Tries one token with every profile that may stand there and every live secret. */
 static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, uint8_t t,
 		      struct ht_proof *ret)
 {
-	const struct ht_rule *rule = &j->site->gate.rule[c->rule];
-	const struct ht_rule_config *r = j->site->rules[c->rule];
-	const struct ht_key *key = &j->ring->keys[rule->key];
+	const struct ht_rule *rule = &j->by->site->gate.rule[c->rule];
+	const struct ht_rule_config *r = j->by->site->rules[c->rule];
+	const struct ht_key *key = &j->by->ring->keys[rule->key];
 	unsigned form = j->head->occ[t].form;
 	uint32_t accept = ht_accepted(j, c, t);
-	const uint64_t now = j->client->time.now_s;
+	const uint64_t now = j->by->client->time.now_s;
 	bool valid = false;
 
 	for (enum ht_profile p = 0; accept >> p; p++) {
@@ -259,7 +257,7 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 			c->any_expired = true;
 			continue;
 		}
-		params = ht_rule_params(r, p, &j->client->bind[rule->bind], c->name,
+		params = ht_rule_params(r, p, &j->by->client->bind[rule->bind], c->name,
 					ht_occ_value(j, v));
 		for (size_t i = 0; i < key->nsecrets; i++) {
 			struct ht_token_info info;
@@ -298,13 +296,13 @@ static bool ht_proves(const struct ht_judge *j, struct ht_case *c, uint8_t v, ui
 /* Can its value be its token? */
 static bool ht_case_is_self(const struct ht_judge *j, const struct ht_case *c)
 {
-	return ht_rule_is_self(j->site->rules[c->rule]);
+	return ht_rule_is_self(j->by->site->rules[c->rule]);
 }
 
 /* Can it be sealed? */
 static bool ht_case_opens(const struct ht_judge *j, const struct ht_case *c)
 {
-	return ht_rule_opens(j->site->rules[c->rule]);
+	return ht_rule_opens(j->by->site->rules[c->rule]);
 }
 
 static bool ht_is_sealed(const struct ht_proof *p)
@@ -317,7 +315,7 @@ static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
 	for (size_t v = 0; v < c->nvalues; v++) {
 		struct ht_str value = ht_occ_value(j, c->value[v]);
 
-		if (ht_policy_revoked(j->site, j->client, c->rule, c->name, value)) {
+		if (ht_policy_revoked(j->by, c->rule, c->name, value)) {
 			c->any_revoked = true;
 			continue;
 		}
@@ -335,7 +333,7 @@ static void ht_case_prove(const struct ht_judge *j, struct ht_case *c)
 static struct ht_str ht_proof_session(const struct ht_judge *j, const struct ht_case *c,
 				      const struct ht_proof *p)
 {
-	return ht_policy_session(j->site->rules[c->rule], p->plain);
+	return ht_policy_session(j->by->site->rules[c->rule], p->plain);
 }
 
 /* Of two of one session that are made anew from time to time the later one counts. */
@@ -366,7 +364,7 @@ static struct ht_push *ht_judge_new_push(const struct ht_judge *j)
 {
 	struct ht_judgement *ret = j->ret;
 
-	return j->keys && ret->npushes < HT_PUSHES_MAX ? &ret->push[ret->npushes++] : NULL;
+	return j->by->keys && ret->npushes < HT_PUSHES_MAX ? &ret->push[ret->npushes++] : NULL;
 }
 
 static void ht_judge_push(const struct ht_judge *j, const struct ht_case *c, struct ht_str value,
@@ -375,8 +373,7 @@ static void ht_judge_push(const struct ht_judge *j, const struct ht_case *c, str
 	struct ht_push *push = ht_judge_new_push(j);
 
 	if (push)
-		ht_push_make(j->site, j->ring, j->keys, j->client, c->rule, c->name, value, token,
-			     until_s, push);
+		ht_push_make(j->by, c->rule, c->name, value, token, until_s, push);
 }
 
 /* Plaintext that leaves here as it is: the gate takes it from us alone. */
@@ -386,7 +383,7 @@ static void ht_judge_push_opened(const struct ht_judge *j, const struct ht_case 
 	struct ht_push *push = ht_judge_new_push(j);
 
 	if (push)
-		ht_push_opened(j->site, j->ring, j->keys, j->client, c->rule, c->name, plain, push);
+		ht_push_opened(j->by, c->rule, c->name, plain, push);
 }
 
 static void ht_judge_push_sealed(const struct ht_judge *j, const struct ht_case *c,
@@ -396,13 +393,12 @@ static void ht_judge_push_sealed(const struct ht_judge *j, const struct ht_case 
 								       : NULL;
 
 	if (push)
-		ht_push_sealed(j->site, j->ring, j->keys, j->client, c->rule, c->name, sealed,
-			       plain, until_s, push);
+		ht_push_sealed(j->by, c->rule, c->name, sealed, plain, until_s, push);
 }
 
 static bool ht_reports(const struct ht_judge *j, const struct ht_case *c)
 {
-	return j->client->exempt || j->site->rules[c->rule]->mode == HT_MODE_REPORT;
+	return j->by->client->exempt || j->by->site->rules[c->rule]->mode == HT_MODE_REPORT;
 }
 
 /* Where the next line is written: what of the text is left beside the head's own names and values. */
@@ -435,8 +431,8 @@ static void ht_judge_set(const struct ht_judge *j, const struct ht_case *c, stru
 {
 	struct ht_str room = ht_judge_room(j), line = room;
 
-	if (!ht_policy_set_again(name, value, info, j->client->time.now_s, (char *)room.p, room.len,
-				 &line.len))
+	if (!ht_policy_set_again(name, value, info, j->by->client->time.now_s, (char *)room.p,
+				 room.len, &line.len))
 		ht_judge_answer(j, c, false, line);
 }
 
@@ -444,15 +440,15 @@ static void ht_judge_set(const struct ht_judge *j, const struct ht_case *c, stru
 static bool ht_judge_reissue(const struct ht_judge *j, const struct ht_case *c, struct ht_str value,
 			     const struct ht_token_info *old)
 {
-	const struct ht_rule_config *r = j->site->rules[c->rule];
+	const struct ht_rule_config *r = j->by->site->rules[c->rule];
 	struct ht_str token, room = ht_judge_room(j), line = room;
 	uint64_t until_s;
 	int err;
 
 	if (r->profile == HT_PROFILE_SECURE_COOKIE && ht_reports(j, c))
 		return false;
-	err = ht_policy_resign(j->site, j->ring, j->client, c->rule, c->name, value, old,
-			       (char *)room.p, room.len, &line.len, &token, &until_s);
+	err = ht_policy_resign(j->by, c->rule, c->name, value, old, (char *)room.p, room.len,
+			       &line.len, &token, &until_s);
 	j->ret->too_long += err == -E2BIG && r->profile == HT_PROFILE_SECURE_COOKIE;
 	if (err || !ht_judge_answer(j, c, true, line))
 		return false;
@@ -470,7 +466,7 @@ static bool ht_judge_reissue(const struct ht_judge *j, const struct ht_case *c, 
 static uint64_t ht_proof_until(const struct ht_judge *j, const struct ht_case *c,
 			       const struct ht_proof *p)
 {
-	const uint64_t soon = j->client->time.now_s + HT_REISSUE_S, end = p->info.expires_s;
+	const uint64_t soon = j->by->client->time.now_s + HT_REISSUE_S, end = p->info.expires_s;
 
 	if (p->current)
 		return p->until_s;
@@ -506,12 +502,12 @@ static void ht_case_open_all(const struct ht_judge *j, const struct ht_case *c,
 static void ht_case_open(const struct ht_judge *j, const struct ht_case *c,
 			 const struct ht_proof *p)
 {
-	const bool told = p->plain.len <= HT_SEALED_MAX && !j->client->opens;
+	const bool told = p->plain.len <= HT_SEALED_MAX && !j->by->client->opens;
 
 	ht_judge_push_sealed(j, c, ht_occ_value(j, p->value), p->plain, ht_proof_until(j, c, p));
 	if (ht_reports(j, c)) {
 		ht_case_open_all(j, c, p);
-	} else if (!j->keys || !told) {
+	} else if (!j->by->keys || !told) {
 		ht_judge_push_opened(j, c, p->plain);
 		ht_judge_open(j, p->value, p->plain);
 	}
@@ -524,7 +520,7 @@ static void ht_case_open(const struct ht_judge *j, const struct ht_case *c,
 static void ht_case_forget_tokens(const struct ht_judge *j, const struct ht_case *c,
 				  const struct ht_proof *best)
 {
-	const struct ht_rule_config *r = j->site->rules[c->rule];
+	const struct ht_rule_config *r = j->by->site->rules[c->rule];
 
 	if (r->profile != HT_PROFILE_SECURE_COOKIE || !best->info.expires_s)
 		return;
@@ -539,7 +535,7 @@ static void ht_case_forget_tokens(const struct ht_judge *j, const struct ht_case
 static void ht_case_pass(const struct ht_judge *j, const struct ht_case *c,
 			 const struct ht_proof *best)
 {
-	const struct ht_rule_config *r = j->site->rules[c->rule];
+	const struct ht_rule_config *r = j->by->site->rules[c->rule];
 	const bool knows = best->profile == HT_PROFILE_NATIVE || ht_is_sealed(best);
 	struct ht_str value = ht_occ_value(j, best->value);
 	bool anew = false;
@@ -568,7 +564,7 @@ static void ht_case_pass(const struct ht_judge *j, const struct ht_case *c,
  */
 static uint8_t ht_case_chosen(const struct ht_judge *j, const struct ht_case *c)
 {
-	unsigned own = j->site->gate.rule[c->rule].form;
+	unsigned own = j->by->site->gate.rule[c->rule].form;
 	uint8_t chosen = c->ntokens ? c->token[0] : c->value[0];
 
 	for (size_t i = 0; i < c->ntokens; i++) {
@@ -619,8 +615,8 @@ static bool ht_case_grace(const struct ht_judge *j, const struct ht_case *c)
 {
 	if (j->passed && !ht_reports(j, c))
 		return true;
-	return j->client->time.now_s < j->site->rules[c->rule]->enforce_after_s && !c->several &&
-	       ht_occ_value(j, c->value[0]).len && ht_case_is_bare(j, c);
+	return j->by->client->time.now_s < j->by->site->rules[c->rule]->enforce_after_s &&
+	       !c->several && ht_occ_value(j, c->value[0]).len && ht_case_is_bare(j, c);
 }
 
 /* It passes this once. What the gate would look up in the map is put there, for just as long. */
@@ -629,8 +625,8 @@ static void ht_case_excuse(const struct ht_judge *j, struct ht_case *c)
 	struct ht_str value = ht_occ_value(j, c->value[0]);
 
 	if (ht_case_is_self(j, c))
-		ht_judge_push(j, c, value, value, j->client->time.now_s + HT_GRACE_S);
-	if (j->site->rules[c->rule]->profile == HT_PROFILE_SESSION_ID)
+		ht_judge_push(j, c, value, value, j->by->client->time.now_s + HT_GRACE_S);
+	if (j->by->site->rules[c->rule]->profile == HT_PROFILE_SESSION_ID)
 		return; /* another session's id is none of this one */
 	c->renewal = HT_RENEWAL_UNSIGNED;
 	ht_judge_reissue(j, c, value, NULL);
@@ -644,7 +640,7 @@ static uint64_t ht_case_judge_bare(const struct ht_judge *j, struct ht_case *c, 
 	*ret_verdict = HT_COOKIE_MISSING;
 	if (!ht_case_grace(j, c))
 		return values;
-	if (ht_policy_revoked(j->site, j->client, c->rule, c->name, ht_occ_value(j, c->value[0]))) {
+	if (ht_policy_revoked(j->by, c->rule, c->name, ht_occ_value(j, c->value[0]))) {
 		*ret_verdict = HT_COOKIE_REVOKED;
 		return values;
 	}
@@ -652,7 +648,7 @@ static uint64_t ht_case_judge_bare(const struct ht_judge *j, struct ht_case *c, 
 	if (ht_case_opens(j, c))
 		ht_judge_push_opened(j, c, ht_occ_value(j, c->value[0]));
 	/* without a binding he keeps what he has: there is nothing to sign it for */
-	if (!j->client->bind[j->site->gate.rule[c->rule].bind].empty)
+	if (!j->by->client->bind[j->by->site->gate.rule[c->rule].bind].empty)
 		ht_case_excuse(j, c);
 	return 0;
 }
@@ -662,7 +658,7 @@ static bool ht_case_lacks_token(const struct ht_judge *j, const struct ht_case *
 {
 	if (!c->several && !ht_occ_value(j, c->value[0]).len)
 		return true;
-	if (j->site->rules[c->rule]->profile == HT_PROFILE_SESSION_ID)
+	if (j->by->site->rules[c->rule]->profile == HT_PROFILE_SESSION_ID)
 		return ht_case_grace(j, c);
 	return ht_case_is_bare(j, c);
 }
@@ -673,7 +669,7 @@ static uint64_t ht_case_judge(const struct ht_judge *j, struct ht_case *c,
 			      enum ht_cookie_action *ret_action)
 {
 	uint64_t values = c->several ? c->occs : 1ULL << c->value[0], rest;
-	const bool unbound = j->client->bind[j->site->gate.rule[c->rule].bind].empty;
+	const bool unbound = j->by->client->bind[j->by->site->gate.rule[c->rule].bind].empty;
 	const struct ht_proof *best;
 
 	*ret_action = ht_reports(j, c) ? HT_ACTION_REPORT : HT_ACTION_STRIP;
@@ -755,7 +751,7 @@ static uint64_t ht_case_note(const struct ht_judge *j, struct ht_case *c)
 	ret->cookie[n].name = ht_keep_text(ret, c->name);
 	ret->cookie[n].print = 0;
 	if (verdict == HT_COOKIE_FORGED)
-		ret->cookie[n].print = ht_forged_print(j, j->client->prints, c->name, c->occs);
+		ret->cookie[n].print = ht_forged_print(j, j->by->client->prints, c->name, c->occs);
 	ht_case_tell(j, c, n);
 	return ht_reports(j, c) ? 0 : doomed;
 }
@@ -814,7 +810,7 @@ static bool ht_case_stays(const struct ht_case *c, uint64_t doomed)
 /* Tokens at names that only look like a token's: no cookie's, but the gate would take them for one. */
 static uint64_t ht_strays(const struct ht_judge *j, size_t seen, uint64_t claimed)
 {
-	const uint32_t *accept = j->site->accept[j->head->seen[seen].rule];
+	const uint32_t *accept = j->by->site->accept[j->head->seen[seen].rule];
 	uint64_t strays = 0;
 
 	for (size_t i = 0; i < j->head->nocc; i++) {
@@ -860,16 +856,13 @@ static void ht_judgement_clear(struct ht_judgement *ret)
 	ret->opened = false;
 }
 
-int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
-		    struct ht_head *scratch, char *head, size_t *len, uint32_t only,
-		    struct ht_judgement *ret)
+int ht_policy_judge(const struct ht_policy_context *by, struct ht_head *scratch, char *head,
+		    size_t *len, uint32_t only, struct ht_judgement *ret)
 {
 	uint64_t spared = 0, doomed = 0;
 	struct ht_openings openings;
-	const struct ht_judge j = {s,	 ring, keys,	client,	   scratch,
-				   head, ret,  &spared, &openings, only != 0};
-	int reason = ht_scan_head(s, scratch, head, *len);
+	const struct ht_judge j = {by, scratch, head, ret, &spared, &openings, only != 0};
+	int reason = ht_scan_head(by->site, scratch, head, *len);
 	bool crowded = false;
 
 	openings.n = 0;
@@ -882,9 +875,9 @@ int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *rin
 	}
 	if (crowded && !only)
 		return HT_REASON_COOKIES;
-	if (keys)
+	if (by->keys)
 		scratch->doomed &= ~spared;
-	if (client->exempt)
+	if (by->client->exempt)
 		scratch->doomed = 0;
 	scratch->doomed |= doomed;
 	if (only)

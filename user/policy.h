@@ -157,6 +157,14 @@ struct ht_policy_client {
 	bool exempt; /* nothing is judged; what is sealed is opened */
 };
 
+/* What a cookie is judged by, or signed with. */
+struct ht_policy_context {
+	const struct ht_policy_site *site;
+	const struct ht_keyring *ring;
+	const struct ht_sip_keys *keys; /* of the gate behind us; NULL = there is none */
+	const struct ht_policy_client *client;
+};
+
 /*
  * Judges every covered cookie of the head at head[*len] and removes what must not pass, in place
  * (*len shrinks). With `only` != 0 just these (bits as in ht_slot), and nothing is removed: for
@@ -164,9 +172,8 @@ struct ht_policy_client {
  * scanner refuses the head: write it canonically and try once more. `scratch` is the caller's
  * scanner state; afterwards its occurrences and cuts are those of the head as it was.
  *
- * `keys` are there where the gate has the last word: then what is valid is pushed, and tokens that
- * the backend must not see stay beside their cookies, for the gate to judge by and to cut. NULL
- * where nobody comes behind us.
+ * Where a gate comes behind us, what is valid is pushed, and tokens that the backend must not see
+ * stay beside their cookies, for the gate to judge by and to cut.
  *
  * A token that verifies but is not what would be issued now (an older secret, another profile that
  * is accepted, a native one past half its life), and an unsigned cookie before `enforce-after`,
@@ -180,10 +187,8 @@ struct ht_policy_client {
  */
 #define HT_REISSUE_S 60
 #define HT_GRACE_S 2
-int ht_policy_judge(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
-		    struct ht_head *scratch, char *head, size_t *len, uint32_t only,
-		    struct ht_judgement *ret);
+int ht_policy_judge(const struct ht_policy_context *by, struct ht_head *scratch, char *head,
+		    size_t *len, uint32_t only, struct ht_judgement *ret);
 
 /*
  * Names the cookies that the gate has judged: `bits` as in ht_slot, of the head as it was sent.
@@ -234,9 +239,7 @@ bool ht_policy_withholds(const struct ht_rule_config *rule, enum ht_sign_result 
  * The sibling for one Set-Cookie field of a response. line[cap] gets "Set-Cookie: NAME=..." without
  * CRLF. f5-irule: "; HttpOnly; Secure; Path=/" or, with sibling-attributes: copy, the original's.
  */
-enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct ht_keyring *ring,
-				   const struct ht_sip_keys *keys,
-				   const struct ht_policy_client *client,
+enum ht_sign_result ht_policy_sign(const struct ht_policy_context *by,
 				   const struct ht_set_cookie *cookie, char *line, size_t cap,
 				   size_t *ret_len, struct ht_push *ret_push, size_t *ret_rule);
 
@@ -251,13 +254,11 @@ bool ht_policy_has_cookie(const char *head, size_t len, struct ht_str name);
 /*
  * Gives the client a session: adds a cookie of the rule to the head in its canonical form, and writes
  * "Set-Cookie: ..." into line[line_cap]. `data` is random, and nobody else's. *ret_push is filled
- * unless `keys` is NULL. -ENOSPC when the head would be longer than `cap`, else -errno.
+ * where there is a gate. -ENOSPC when the head would be longer than `cap`, else -errno.
  */
-int ht_policy_issue(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
-		    size_t rule, const uint8_t data[HT_SESSION_DATA], char *head, size_t *len,
-		    size_t cap, char *line, size_t line_cap, size_t *ret_line_len,
-		    struct ht_push *ret_push);
+int ht_policy_issue(const struct ht_policy_context *by, size_t rule,
+		    const uint8_t data[HT_SESSION_DATA], char *head, size_t *len, size_t cap,
+		    char *line, size_t line_cap, size_t *ret_line_len, struct ht_push *ret_push);
 
 /*
  * What a revocation of this value must name: the value or, if it is a session id to a rule that

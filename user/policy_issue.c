@@ -109,17 +109,16 @@ static int ht_head_add_cookie(char *head, size_t *len, size_t cap, struct ht_str
 
 /* ---- ids ---- */
 
-int ht_session_issue(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		     const struct ht_policy_client *client, size_t rule,
+int ht_session_issue(const struct ht_policy_context *by, size_t rule,
 		     const uint8_t data[HT_SESSION_DATA], char *line, size_t cap, size_t *ret_len,
 		     struct ht_str *ret_id, uint64_t *ret_until_s)
 {
-	const struct ht_rule_config *r = s->rules[rule];
-	const struct ht_key *key = &ring->keys[s->gate.rule[rule].key];
+	const struct ht_rule_config *r = by->site->rules[rule];
+	const struct ht_key *key = &by->ring->keys[by->site->gate.rule[rule].key];
 	struct ht_line l = {.p = line, .cap = cap};
 	struct ht_token_params p = {
 		.profile = HT_PROFILE_SESSION_ID,
-		.issued_s = client->time.now_s,
+		.issued_s = by->client->time.now_s,
 		.data = data,
 	};
 	char id[HT_TOKEN_TEXT_MAX];
@@ -134,27 +133,24 @@ int ht_session_issue(const struct ht_policy_site *s, const struct ht_keyring *ri
 		return err;
 	ht_line_add(&l, "Set-Cookie: %s=%.*s", r->name, (int)len, id);
 	*ret_id = (struct ht_str){line + l.len - len, len};
-	ht_line_own_attributes(&l, r->reissue, client->plain, HT_STR(r->name));
+	ht_line_own_attributes(&l, r->reissue, by->client->plain, HT_STR(r->name));
 	*ret_len = l.len;
-	*ret_until_s = client->time.now_s + r->session_s + 1;
+	*ret_until_s = by->client->time.now_s + r->session_s + 1;
 	return l.full ? -E2BIG : 0;
 }
 
-int ht_policy_issue(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		    const struct ht_sip_keys *keys, const struct ht_policy_client *client,
-		    size_t rule, const uint8_t data[HT_SESSION_DATA], char *head, size_t *len,
-		    size_t cap, char *line, size_t line_cap, size_t *ret_line_len,
-		    struct ht_push *ret_push)
+int ht_policy_issue(const struct ht_policy_context *by, size_t rule,
+		    const uint8_t data[HT_SESSION_DATA], char *head, size_t *len, size_t cap,
+		    char *line, size_t line_cap, size_t *ret_line_len, struct ht_push *ret_push)
 {
-	const struct ht_str name = HT_STR(s->rules[rule]->name);
+	const struct ht_str name = HT_STR(by->site->rules[rule]->name);
 	struct ht_str id;
 	uint64_t until_s;
-	int err = ht_session_issue(s, ring, client, rule, data, line, line_cap, ret_line_len, &id,
-				   &until_s);
+	int err = ht_session_issue(by, rule, data, line, line_cap, ret_line_len, &id, &until_s);
 
 	if (!err)
 		err = ht_head_add_cookie(head, len, cap, name, id);
-	if (!err && keys)
-		ht_push_make(s, ring, keys, client, rule, name, id, id, until_s, ret_push);
+	if (!err && by->keys)
+		ht_push_make(by, rule, name, id, id, until_s, ret_push);
 	return err;
 }

@@ -11,15 +11,15 @@ void ht_sip_bytes(struct ht_sip *s, struct ht_str bytes)
 		ht_sip_word(s, ht_bytes8(bytes.p + i, bytes.len - i));
 }
 
-static struct ht_token_key ht_session_key(const struct ht_sip_keys *keys,
-					  const struct ht_rule *rule, const uint64_t digest[2],
-					  struct ht_str name, struct ht_str value)
+static struct ht_token_key ht_session_key(const struct ht_policy_context *by, size_t rule,
+					  const uint64_t digest[2], struct ht_str name,
+					  struct ht_str value)
 {
 	struct ht_token_key key;
 	struct ht_sip s;
 
-	ht_sip_init(&s, keys->key, 1);
-	ht_sip_word(&s, rule->id);
+	ht_sip_init(&s, by->keys->key, 1);
+	ht_sip_word(&s, by->site->gate.rule[rule].id);
 	ht_sip_word(&s, digest[0]);
 	ht_sip_word(&s, digest[1]);
 	ht_sip_word(&s, (uint32_t)name.len | (uint64_t)value.len << 32);
@@ -86,59 +86,53 @@ static bool ht_one_token(const struct ht_rule_config *r, const struct ht_key *ke
 	       (r->profile == HT_PROFILE_F5_IRULE || r->profile == HT_PROFILE_PROXYSG);
 }
 
-/* All but what the tag is of. */
-static void ht_push_begin(const struct ht_policy_site *s, const struct ht_keyring *ring,
-			  const struct ht_policy_client *client, size_t r, uint64_t until_s,
+/* All but the tag, for a value that stands under this digest. */
+static void ht_push_begin(const struct ht_policy_context *by, size_t r, const uint64_t digest[2],
+			  struct ht_str name, struct ht_str value, uint64_t until_s,
 			  struct ht_push *ret)
 {
-	const struct ht_rule *rule = &s->gate.rule[r];
-	const struct ht_key *key = &ring->keys[rule->key];
+	const struct ht_rule *rule = &by->site->gate.rule[r];
+	const struct ht_key *key = &by->ring->keys[rule->key];
 
+	ret->key = ht_session_key(by, r, digest, name, value);
 	ret->token = (struct ht_token){
 		.check_lo = ret->key.lo,
 		.check_hi = ret->key.hi,
 		.key_gen = key->gen,
-		.global_gen = ring->global_gen,
+		.global_gen = by->ring->global_gen,
 		.key = rule->key,
-		.flags = ht_one_token(s->rules[r], key) ? HT_TOKEN_CLOSED : 0,
+		.flags = ht_one_token(by->site->rules[r], key) ? HT_TOKEN_CLOSED : 0,
 		.policy = r,
-		.not_after_ns = ht_boot_ns(&client->time, until_s),
+		.not_after_ns = ht_boot_ns(&by->client->time, until_s),
 	};
 	ret->sealed = (struct ht_str){NULL, 0};
 }
 
-void ht_push_make(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		  const struct ht_sip_keys *keys, const struct ht_policy_client *client, size_t r,
-		  struct ht_str name, struct ht_str value, struct ht_str token, uint64_t until_s,
-		  struct ht_push *ret)
+static const uint64_t *ht_rule_digest(const struct ht_policy_context *by, size_t r)
 {
-	const struct ht_rule *rule = &s->gate.rule[r];
-
-	ret->key = ht_session_key(keys, rule, client->bind[rule->bind].digest, name, value);
-	ht_push_begin(s, ring, client, r, until_s, ret);
-	ret->token.tag[0] = ht_token_tag(keys, ret, token);
+	return by->client->bind[by->site->gate.rule[r].bind].digest;
 }
 
-void ht_push_opened(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		    const struct ht_sip_keys *keys, const struct ht_policy_client *client, size_t r,
-		    struct ht_str name, struct ht_str plain, struct ht_push *ret)
+void ht_push_make(const struct ht_policy_context *by, size_t r, struct ht_str name,
+		  struct ht_str value, struct ht_str token, uint64_t until_s, struct ht_push *ret)
 {
-	const uint64_t until_s = client->time.now_s + HT_OPENED_S;
-
-	ret->key = ht_session_key(keys, &s->gate.rule[r], client->opened, name, plain);
-	ht_push_begin(s, ring, client, r, until_s, ret);
-	ret->token.tag[0] = ht_token_tag(keys, ret, plain);
+	ht_push_begin(by, r, ht_rule_digest(by, r), name, value, until_s, ret);
+	ret->token.tag[0] = ht_token_tag(by->keys, ret, token);
 }
 
-void ht_push_sealed(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		    const struct ht_sip_keys *keys, const struct ht_policy_client *client, size_t r,
-		    struct ht_str name, struct ht_str sealed, struct ht_str plain, uint64_t until_s,
+void ht_push_opened(const struct ht_policy_context *by, size_t r, struct ht_str name,
+		    struct ht_str plain, struct ht_push *ret)
+{
+	ht_push_begin(by, r, by->client->opened, name, plain, by->client->time.now_s + HT_OPENED_S,
+		      ret);
+	ret->token.tag[0] = ht_token_tag(by->keys, ret, plain);
+}
+
+void ht_push_sealed(const struct ht_policy_context *by, size_t r, struct ht_str name,
+		    struct ht_str sealed, struct ht_str plain, uint64_t until_s,
 		    struct ht_push *ret)
 {
-	const struct ht_rule *rule = &s->gate.rule[r];
-
-	ret->key = ht_session_key(keys, rule, client->bind[rule->bind].digest, name, sealed);
-	ht_push_begin(s, ring, client, r, until_s, ret);
+	ht_push_begin(by, r, ht_rule_digest(by, r), name, sealed, until_s, ret);
 	ret->sealed = plain;
-	ret->token.tag[0] = ht_sealed_tag(keys, ret, plain);
+	ret->token.tag[0] = ht_sealed_tag(by->keys, ret, plain);
 }

@@ -6,16 +6,15 @@
  */
 #include "policy_parts.h"
 
-int ht_policy_seal(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		   const struct ht_policy_client *client, size_t rule,
+int ht_policy_seal(const struct ht_policy_context *by, size_t rule,
 		   const struct ht_set_cookie *cookie, char *ret, size_t *ret_len,
 		   uint64_t *ret_until_s)
 {
-	const struct ht_rule_config *r = s->rules[rule];
-	const struct ht_key *key = &ring->keys[s->gate.rule[rule].key];
-	const uint64_t now = client->time.now_s;
+	const struct ht_rule_config *r = by->site->rules[rule];
+	const struct ht_key *key = &by->ring->keys[by->site->gate.rule[rule].key];
+	const uint64_t now = by->client->time.now_s;
 	struct ht_token_params p = ht_rule_params(r, HT_PROFILE_SECURE_COOKIE,
-						  &client->bind[s->gate.rule[rule].bind],
+						  &by->client->bind[by->site->gate.rule[rule].bind],
 						  cookie->name, cookie->value);
 	struct ht_token_info info = {.issued_s = now, .persistent = cookie->persistent};
 
@@ -32,8 +31,7 @@ int ht_policy_seal(const struct ht_policy_site *s, const struct ht_keyring *ring
 	return ht_sealed_make(&p, ret, ret_len);
 }
 
-int ht_policy_reseal(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		     const struct ht_policy_client *client, size_t rule,
+int ht_policy_reseal(const struct ht_policy_context *by, size_t rule,
 		     const struct ht_set_cookie *cookie, bool known, char *line, size_t cap,
 		     size_t *ret_len, struct ht_str *ret_sealed, uint64_t *ret_until_s)
 {
@@ -41,7 +39,7 @@ int ht_policy_reseal(const struct ht_policy_site *s, const struct ht_keyring *ri
 	char attributes[HT_TOKEN_ATTRIBUTES_MAX];
 	char text[HT_COOKIE_MAX];
 	struct ht_str sealed = {text, 0};
-	int err = ht_policy_seal(s, ring, client, rule, cookie, text, &sealed.len, ret_until_s);
+	int err = ht_policy_seal(by, rule, cookie, text, &sealed.len, ret_until_s);
 
 	if (err)
 		return err;
@@ -49,10 +47,10 @@ int ht_policy_reseal(const struct ht_policy_site *s, const struct ht_keyring *ri
 	ht_line_add(&l, "Set-Cookie: " HT_STR_FMT "=" HT_STR_FMT, HT_STR_ARG(cookie->name),
 		    HT_STR_ARG(sealed));
 	*ret_sealed = (struct ht_str){line + l.len - sealed.len, sealed.len};
-	ht_line_own_attributes(&l, attributes, client->plain && !known, cookie->name);
+	ht_line_own_attributes(&l, attributes, by->client->plain && !known, cookie->name);
 	if (cookie->persistent)
 		ht_line_add(&l, "; Max-Age=%llu",
-			    (unsigned long long)(cookie->expires_s - client->time.now_s));
+			    (unsigned long long)(cookie->expires_s - by->client->time.now_s));
 	return ht_line_done(&l, ret_len) ? -ENOSPC : 0; /* too long for us, not for a browser */
 }
 
@@ -67,10 +65,7 @@ static int ht_sealed_line(const struct ht_set_cookie *c, struct ht_str sealed, c
 	return ht_line_done(&l, ret_len);
 }
 
-enum ht_sign_result ht_policy_sign_sealed(const struct ht_policy_site *s,
-					  const struct ht_keyring *ring,
-					  const struct ht_sip_keys *keys,
-					  const struct ht_policy_client *client, size_t rule,
+enum ht_sign_result ht_policy_sign_sealed(const struct ht_policy_context *by, size_t rule,
 					  const struct ht_set_cookie *cookie, char *line,
 					  size_t cap, size_t *ret_len, struct ht_push *ret_push)
 {
@@ -79,20 +74,19 @@ enum ht_sign_result ht_policy_sign_sealed(const struct ht_policy_site *s,
 	uint64_t until_s;
 	int err;
 
-	if (s->rules[rule]->mode == HT_MODE_REPORT || !cookie->value.len)
+	if (by->site->rules[rule]->mode == HT_MODE_REPORT || !cookie->value.len)
 		return HT_SIGN_UNCOVERED; /* nothing to seal in a cookie that goes */
-	if (ht_policy_revoked(s, client, rule, cookie->name, cookie->value))
+	if (ht_policy_revoked(by, rule, cookie->name, cookie->value))
 		return HT_SIGN_REVOKED;
-	if (client->bind[s->gate.rule[rule].bind].empty)
+	if (by->client->bind[by->site->gate.rule[rule].bind].empty)
 		return HT_SIGN_UNBOUND;
-	err = ht_policy_seal(s, ring, client, rule, cookie, text, &sealed.len, &until_s);
+	err = ht_policy_seal(by, rule, cookie, text, &sealed.len, &until_s);
 	if (err == -E2BIG)
 		return HT_SIGN_TOO_LONG;
 	if (err || ht_sealed_line(cookie, sealed, line, cap, ret_len))
 		return HT_SIGN_REFUSED;
-	if (keys && cookie->value.len <= HT_SEALED_MAX && !cookie->deletion)
-		ht_push_sealed(s, ring, keys, client, rule, cookie->name, sealed, cookie->value,
-			       until_s, ret_push);
+	if (by->keys && cookie->value.len <= HT_SEALED_MAX && !cookie->deletion)
+		ht_push_sealed(by, rule, cookie->name, sealed, cookie->value, until_s, ret_push);
 	return HT_SIGN_SEALED;
 }
 

@@ -109,13 +109,12 @@ int ht_policy_expire(struct ht_str name, bool plain, char *line, size_t cap, siz
 }
 
 /* Signs with the newest secret. *ret_until_s: when the gate must ask again, 0 = never. */
-static int ht_sign(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		   const struct ht_policy_client *client, size_t rule, struct ht_token_params *p,
+static int ht_sign(const struct ht_policy_context *by, size_t rule, struct ht_token_params *p,
 		   uint64_t expires_s, char *ret, size_t *ret_len, uint64_t *ret_until_s)
 {
-	const struct ht_rule_config *r = s->rules[rule];
-	const struct ht_key *key = &ring->keys[s->gate.rule[rule].key];
-	const uint64_t now = client->time.now_s;
+	const struct ht_rule_config *r = by->site->rules[rule];
+	const struct ht_key *key = &by->ring->keys[by->site->gate.rule[rule].key];
+	const uint64_t now = by->client->time.now_s;
 	struct ht_token_info info = {.issued_s = now, .persistent = p->persistent};
 
 	if (!key->nsecrets)
@@ -127,13 +126,13 @@ static int ht_sign(const struct ht_policy_site *s, const struct ht_keyring *ring
 	return ht_token_sign(p, ret, ret_len);
 }
 
-int ht_policy_resign(const struct ht_policy_site *s, const struct ht_keyring *ring,
-		     const struct ht_policy_client *client, size_t rule, struct ht_str name,
+int ht_policy_resign(const struct ht_policy_context *by, size_t rule, struct ht_str name,
 		     struct ht_str value, const struct ht_token_info *old, char *line, size_t cap,
 		     size_t *ret_len, struct ht_str *ret_token, uint64_t *ret_until_s)
 {
-	const struct ht_rule_config *r = s->rules[rule];
-	const struct ht_binding *bind = &client->bind[s->gate.rule[rule].bind];
+	const struct ht_rule_config *r = by->site->rules[rule];
+	const struct ht_policy_client *client = by->client;
+	const struct ht_binding *bind = &client->bind[by->site->gate.rule[rule].bind];
 	struct ht_token_params p = ht_rule_params(r, r->profile, bind, name, value);
 	/* a token that knows its times knows the attributes, too, if only that there are none */
 	bool known = old && old->expires_s, persistent = old && old->persistent;
@@ -148,11 +147,11 @@ int ht_policy_resign(const struct ht_policy_site *s, const struct ht_keyring *ri
 
 	if (r->profile == HT_PROFILE_SESSION_ID)
 		return ht_session_id_parse(value, data, &issued_s)
-			       ? ht_session_issue(s, ring, client, rule, data, line, cap, ret_len,
-						  ret_token, ret_until_s)
+			       ? ht_session_issue(by, rule, data, line, cap, ret_len, ret_token,
+						  ret_until_s)
 			       : -EINVAL;
 	if (r->profile == HT_PROFILE_SECURE_COOKIE)
-		return ht_policy_reseal(s, ring, client, rule,
+		return ht_policy_reseal(by, rule,
 					&(struct ht_set_cookie){
 						.name = name,
 						.value = value,
@@ -163,8 +162,7 @@ int ht_policy_resign(const struct ht_policy_site *s, const struct ht_keyring *ri
 					known, line, cap, ret_len, ret_token, ret_until_s);
 	p.attributes = HT_STR(attributes);
 	p.persistent = persistent;
-	err = ht_sign(s, ring, client, rule, &p, persistent ? old->expires_s : 0, text, &token.len,
-		      ret_until_s);
+	err = ht_sign(by, rule, &p, persistent ? old->expires_s : 0, text, &token.len, ret_until_s);
 	if (err)
 		return err;
 	ht_line_begin_cookie(&l, r, name, token);
@@ -177,12 +175,11 @@ int ht_policy_resign(const struct ht_policy_site *s, const struct ht_keyring *ri
 	return ht_line_done(&l, ret_len);
 }
 
-enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct ht_keyring *ring,
-				   const struct ht_sip_keys *keys,
-				   const struct ht_policy_client *client,
+enum ht_sign_result ht_policy_sign(const struct ht_policy_context *by,
 				   const struct ht_set_cookie *cookie, char *line, size_t cap,
 				   size_t *ret_len, struct ht_push *ret_push, size_t *ret_rule)
 {
+	const struct ht_policy_site *s = by->site;
 	const struct ht_binding *bind;
 	const struct ht_rule_config *r;
 	char text[HT_TOKEN_TEXT_MAX];
@@ -203,24 +200,22 @@ enum ht_sign_result ht_policy_sign(const struct ht_policy_site *s, const struct 
 		return cookie->deletion || !(s->issuers >> i & 1) ? HT_SIGN_UNCOVERED
 								  : HT_SIGN_ISSUER;
 	if (r->profile == HT_PROFILE_SECURE_COOKIE)
-		return ht_policy_sign_sealed(s, ring, keys, client, i, cookie, line, cap, ret_len,
-					     ret_push);
+		return ht_policy_sign_sealed(by, i, cookie, line, cap, ret_len, ret_push);
 	if (cookie->deletion)
 		return ht_sibling_line(r, cookie, token, line, cap, ret_len) ? HT_SIGN_REFUSED
 									     : HT_SIGN_DELETED;
-	if (ht_policy_revoked(s, client, i, cookie->name, cookie->value))
+	if (ht_policy_revoked(by, i, cookie->name, cookie->value))
 		return HT_SIGN_REVOKED;
-	bind = &client->bind[s->gate.rule[i].bind];
+	bind = &by->client->bind[s->gate.rule[i].bind];
 	if (bind->empty)
 		return HT_SIGN_UNBOUND;
 	p = ht_rule_params(r, r->profile, bind, cookie->name, cookie->value);
 	p.attributes = cookie->attributes;
 	p.persistent = cookie->persistent;
-	if (ht_sign(s, ring, client, i, &p, cookie->persistent ? cookie->expires_s : 0, text,
-		    &token.len, &until_s) ||
+	if (ht_sign(by, i, &p, cookie->persistent ? cookie->expires_s : 0, text, &token.len,
+		    &until_s) ||
 	    ht_sibling_line(r, cookie, token, line, cap, ret_len))
 		return HT_SIGN_REFUSED;
-	ht_push_make(s, ring, keys, client, i, cookie->name, cookie->value, token, until_s,
-		     ret_push);
+	ht_push_make(by, i, cookie->name, cookie->value, token, until_s, ret_push);
 	return HT_SIGN_SIGNED;
 }

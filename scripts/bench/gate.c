@@ -265,14 +265,13 @@ static void push_head(const char *head, size_t len, size_t npushes)
 	static uint64_t heads;
 	const struct ht_policy_client client = {
 		.bind = &binding, .time = time_now(), .opened = {++heads, 1}};
+	const struct ht_policy_context by = {&site, &ring, ht_offload_keys(offload), &client};
 	static struct ht_judgement j;
 	struct ht_head scratch;
 	char copy[HT_HEAD_MAX];
 
 	memcpy(copy, head, len);
-	if (ht_policy_judge(&site, &ring, ht_offload_keys(offload), &client, &scratch, copy, &len,
-			    0, &j) ||
-	    j.npushes != npushes)
+	if (ht_policy_judge(&by, &scratch, copy, &len, 0, &j) || j.npushes != npushes)
 		die("a head could not be judged", 0);
 	for (size_t i = 0; i < npushes; i++) {
 		if (ht_offload_push(offload, &j.push[i]))

@@ -194,9 +194,11 @@ struct ht_push rig_push_make(struct rig *r, size_t rule, const char *value, cons
 	len = snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nCookie: %s=%s; %s_HMAC=%s\r\n\r\n",
 		       rules[rule].name, value, rules[rule].name,
 		       token ? token : rig_token(r, value, mac));
-	cr_assert_eq(ht_policy_judge(&r->site, &r->ring, ht_offload_keys(r->offload), &client,
-				     &scratch, head, &len, 0, &j),
-		     0);
+	cr_assert_eq(
+		ht_policy_judge(&(struct ht_policy_context){&r->site, &r->ring,
+							    ht_offload_keys(r->offload), &client},
+				&scratch, head, &len, 0, &j),
+		0);
 	cr_assert_eq(j.npushes, 1);
 	return j.push[0];
 }

@@ -185,8 +185,9 @@ Test(gate, cuts_what_the_daemon_cuts)
 
 		memcpy(want + n, head, len);
 		cr_assert_eq(pair_head(&pair, head).verdict, HT_VERDICT_PASS, "%s", cuts[i].name);
-		cr_assert_eq(ht_policy_judge(&rig.site, &rig.ring, NULL, &client, &scratch,
-					     want + n, &len, 0, &j),
+		cr_assert_eq(ht_policy_judge(&(struct ht_policy_context){&rig.site, &rig.ring, NULL,
+									 &client},
+					     &scratch, want + n, &len, 0, &j),
 			     0);
 		cr_assert(!memmem(want + n, len, "sid=", 4), "%s", cuts[i].name);
 		n += len;
@@ -212,9 +213,12 @@ Test(gate, long_values_hit)
 			       "GET / HTTP/1.1\r\nCookie: sid=%s; sid_HMAC=%s\r\n\r\n", value,
 			       rig_token(&rig, value, mac));
 		cr_assert_eq(pair_head(&pair, head).verdict, HT_VERDICT_MISS);
-		cr_assert_eq(ht_policy_judge(&rig.site, &rig.ring, ht_offload_keys(rig.offload),
-					     &client, &scratch, head, &len, 0, &j),
-			     0);
+		cr_assert_eq(
+			ht_policy_judge(&(struct ht_policy_context){&rig.site, &rig.ring,
+								    ht_offload_keys(rig.offload),
+								    &client},
+					&scratch, head, &len, 0, &j),
+			0);
 		cr_assert_eq(j.npushes, 1);
 		push = j.push[0];
 		ht_offload_push(rig.offload, &push);

@@ -169,9 +169,11 @@ static size_t judge(size_t len, bool gated, char *ret)
 	const struct ht_policy_client client = client_now();
 
 	memcpy(ret, head, len);
-	cr_assert_eq(ht_policy_judge(&rig.site, &rig.ring,
-				     gated ? ht_offload_keys(rig.offload) : NULL, &client, &scratch,
-				     ret, &len, 0, &j),
+	cr_assert_eq(ht_policy_judge(
+			     &(struct ht_policy_context){
+				     &rig.site, &rig.ring,
+				     gated ? ht_offload_keys(rig.offload) : NULL, &client},
+			     &scratch, ret, &len, 0, &j),
 		     0, "%.*s", (int)len, head);
 	for (size_t i = 0; i < j.npushes; i++)
 		cr_assert_eq(ht_offload_push(rig.offload, &j.push[i]), 0);

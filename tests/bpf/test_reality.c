@@ -36,7 +36,8 @@ static int judge(size_t *len)
 	clock_gettime(CLOCK_BOOTTIME, &t);
 	client.time = (struct ht_policy_time){COOKIE_NOW, (uint64_t)t.tv_sec * 1000000000 +
 								  (uint64_t)t.tv_nsec};
-	reason = ht_policy_judge(&rig.site, &rig.ring, ht_offload_keys(rig.offload), &client,
+	reason = ht_policy_judge(&(struct ht_policy_context){&rig.site, &rig.ring,
+							     ht_offload_keys(rig.offload), &client},
 				 &scratch, head, len, 0, &j);
 	if (reason)
 		return reason;

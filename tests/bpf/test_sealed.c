@@ -124,9 +124,11 @@ static void push_signed(char name)
 	text_of(name, 10, false, value);
 	len = sprintf(head, "GET / HTTP/1.1\r\nCookie: %c=%s; %c_HMAC=%s\r\n\r\n", name, value,
 		      name, rig_token(&rig, value, mac));
-	cr_assert_eq(ht_policy_judge(&rig.site, &rig.ring, ht_offload_keys(rig.offload), &client,
-				     &scratch, head, &len, 0, &j),
-		     0);
+	cr_assert_eq(
+		ht_policy_judge(&(struct ht_policy_context){&rig.site, &rig.ring,
+							    ht_offload_keys(rig.offload), &client},
+				&scratch, head, &len, 0, &j),
+		0);
 	cr_assert_eq(j.npushes, 1);
 	push(&j.push[0]);
 }

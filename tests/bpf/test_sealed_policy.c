@@ -130,8 +130,11 @@ static int judge(char *head, size_t *len, bool gated, struct ht_policy_client *r
 		.time = {NOW, (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec},
 		.opened = {++heads, 1},
 	};
-	return ht_policy_judge(&rig.site, &rig.ring, gated ? ht_offload_keys(rig.offload) : NULL,
-			       ret_client, &scratch, head, len, 0, ret);
+	return ht_policy_judge(
+		&(struct ht_policy_context){&rig.site, &rig.ring,
+					    gated ? ht_offload_keys(rig.offload) : NULL,
+					    ret_client},
+		&scratch, head, len, 0, ret);
 }
 
 /* As conn_request.c sends a head; returns what the gate said the first time. */

@@ -46,7 +46,7 @@ void ring_signs(struct gw *gw, char ret[32])
 	struct text out = {0};
 	char *at;
 
-	cr_assert_eq(gw_ctl(gw, &out, "status", NULL), 0);
+	cr_assert_eq(gw_ctl(gw, &out, "status", NULL), 0, "%s", out.p);
 	at = strstr(out.p, "keys.1.secrets.0.id");
 	cr_assert(at, "%s", out.p);
 	cr_assert_eq(sscanf(at, "keys.1.secrets.0.id %31s", ret), 1);

@@ -4,14 +4,7 @@
  * comes out, the same bytes are consumed and the same answer is given.
  */
 #include "http.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 struct result {
 	int answer;

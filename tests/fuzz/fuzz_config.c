@@ -6,14 +6,7 @@
 #include "abi.h"
 #include "config.h"
 #include "policy.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static void check_diag(const struct ht_diag *d)
 {

@@ -8,49 +8,26 @@
  */
 #include "../scan.h"
 
-#include <arpa/inet.h>
 #include <http_parser.h>
 #include <strings.h>
 
-#include "policy.h"
-#include "../rules.h"
-#include "token.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz_site.h"
 
 static char token[HT_TOKEN_TEXT_MAX];
 static size_t token_len;
 static struct ht_policy_site site;
 static struct ht_binding binding;
-static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};
-static const struct ht_key key = {"shop", 1, 1, &secret};
-static const struct ht_keyring ring = {1, &key, 1};
-static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
 
-#define RULE(n) F5_RULE(n, HT_MODE_ENFORCE, .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1)
+#define RULE(n) F5_RULE(n, HT_MODE_ENFORCE, FUZZ_BIND)
 
 static struct ht_rule_config rules[] = {RULE("sid"), RULE("ASP.NET_SessionId")};
 
 static void set_up(void)
 {
-	static struct ht_key_config keys[] = {{.name = "shop"}};
-	static struct ht_site_config s = {.rules = rules, .nrules = HT_ARRAY_SIZE(rules)};
-	static struct ht_config c = {
-		.sites = &s, .nsites = 1, .keys = keys, .nkeys = 1, .limits.covered_cookies = 16};
-	struct sockaddr_in in = {.sin_family = AF_INET};
-	struct ht_client client = {0};
+	const struct ht_client client = fuzz_client("192.0.2.10");
 	struct ht_token_params p = {.profile = HT_PROFILE_F5_IRULE, .secret = secret};
-	struct ht_diag diag;
 
-	inet_pton(AF_INET, "192.0.2.10", &in.sin_addr);
-	memcpy(&client.addr, &in, sizeof(in));
-	ENSURE(!ht_policy_compile(&c, &s, &site, &diag));
+	fuzz_site(rules, HT_ARRAY_SIZE(rules), &site);
 	ht_binding_make(site.bind[0].binds, site.bind[0].nbinds, &client, &binding);
 	p.name = HT_STR("sid");
 	p.value = HT_STR("GOOD");
@@ -218,8 +195,8 @@ static int judge(char *head, size_t *len)
 	static struct ht_judgement judgement;
 	const struct ht_policy_client client = {.bind = &binding};
 
-	return ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, len, 0,
-			       &judgement);
+	return ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip_keys, &client},
+			       &scratch, head, len, 0, &judgement);
 }
 
 static void judge_twice(char *head, size_t len)

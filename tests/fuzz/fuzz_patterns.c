@@ -6,44 +6,29 @@
  * no rule covers still is. The input: a byte for the site, then Cookie fields, where bytes 1 to 3
  * stand for the native, f5-irule and proxysg tokens of "sid=GOOD".
  */
-#include <arpa/inet.h>
-
-#include "../rules.h"
-#include "policy.h"
-#include "token.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
+#include "fuzz_site.h"
 
 #define NOW 1700000000
-#define BIND .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};
-static const struct ht_key key = {"k", 1, 1, &secret};
-static const struct ht_keyring ring = {1, &key, 1};
-static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
 static struct ht_binding binding;
 
 static struct ht_cookie_name ui[] = {{(char *)"ui_", true}, {(char *)"theme", false}};
 static struct ht_cookie_name shop[] = {
 	{(char *)"shop_", true}, {(char *)"sid", false}, {(char *)"__Host-", true}};
 
-static struct ht_rule_config all[] = {PROXYSG_RULE(HT_COVERS_ALL, NULL, 0, HT_MODE_ENFORCE, BIND)};
+static struct ht_rule_config all[] = {
+	PROXYSG_RULE(HT_COVERS_ALL, NULL, 0, HT_MODE_ENFORCE, FUZZ_BIND)};
 static struct ht_rule_config all_but[] = {
-	NATIVE_RULE(HT_COVERS_ALL_BUT, ui, 2, HT_MODE_ENFORCE, BIND)};
-static struct ht_rule_config only[] = {NATIVE_RULE(HT_COVERS_ONLY, shop, 3, HT_MODE_ENFORCE, BIND)};
+	NATIVE_RULE(HT_COVERS_ALL_BUT, ui, 2, HT_MODE_ENFORCE, FUZZ_BIND)};
+static struct ht_rule_config only[] = {
+	NATIVE_RULE(HT_COVERS_ONLY, shop, 3, HT_MODE_ENFORCE, FUZZ_BIND)};
 static struct ht_rule_config mixed[] = {
-	F5_RULE("sid", HT_MODE_ENFORCE, BIND),
-	NATIVE_RULE(HT_COVERS_ONLY, ui, 2, HT_MODE_OFF, BIND),
-	NATIVE_RULE(HT_COVERS_ONLY, shop, 3, HT_MODE_REPORT, BIND),
-	PROXYSG_RULE(HT_COVERS_ALL, NULL, 0, HT_MODE_ENFORCE, BIND),
+	F5_RULE("sid", HT_MODE_ENFORCE, FUZZ_BIND),
+	NATIVE_RULE(HT_COVERS_ONLY, ui, 2, HT_MODE_OFF, FUZZ_BIND),
+	NATIVE_RULE(HT_COVERS_ONLY, shop, 3, HT_MODE_REPORT, FUZZ_BIND),
+	PROXYSG_RULE(HT_COVERS_ALL, NULL, 0, HT_MODE_ENFORCE, FUZZ_BIND),
 };
-static struct ht_rule_config moving[] = {F5_RULE("sid", HT_MODE_ENFORCE, BIND)};
+static struct ht_rule_config moving[] = {F5_RULE("sid", HT_MODE_ENFORCE, FUZZ_BIND)};
 
 #define SITES 5
 static struct ht_policy_site sites[SITES];
@@ -70,16 +55,7 @@ static void make_token(enum ht_profile profile, size_t i)
 
 static void set_up(void)
 {
-	static char *hosts[] = {(char *)"*"};
-	static struct ht_site_config s[SITES] = {
-		{.rules = all, .nrules = 1},	{.rules = all_but, .nrules = 1},
-		{.rules = only, .nrules = 1},	{.rules = mixed, .nrules = 4},
-		{.rules = moving, .nrules = 1},
-	};
-	static struct ht_config c = {.limits.covered_cookies = 16};
-	struct sockaddr_in in = {.sin_family = AF_INET};
-	struct ht_client client = {0};
-	struct ht_diag diag;
+	const struct ht_client client = fuzz_client("192.0.2.10");
 
 	moving[0].profile = HT_PROFILE_NATIVE;
 	moving[0].accept |= 1U << HT_PROFILE_NATIVE;
@@ -90,13 +66,11 @@ static void set_up(void)
 	moving[0].sibling_prefix = true;
 	moving[0].nsiblings = 2;
 	moving[0].lifetime_s = 3600;
-	inet_pton(AF_INET, "192.0.2.10", &in.sin_addr);
-	memcpy(&client.addr, &in, sizeof(in));
-	for (size_t i = 0; i < SITES; i++) {
-		s[i].hosts = hosts;
-		s[i].nhosts = 1;
-		ENSURE(!ht_policy_compile(&c, &s[i], &sites[i], &diag));
-	}
+	fuzz_site(all, 1, &sites[0]);
+	fuzz_site(all_but, 1, &sites[1]);
+	fuzz_site(only, 1, &sites[2]);
+	fuzz_site(mixed, HT_ARRAY_SIZE(mixed), &sites[3]);
+	fuzz_site(moving, 1, &sites[4]);
 	ht_binding_make(all[0].binds, 1, &client, &binding);
 	make_token(HT_PROFILE_NATIVE, 0);
 	make_token(HT_PROFILE_F5_IRULE, 1);
@@ -137,8 +111,9 @@ static int judge(const struct ht_policy_site *s, bool gated, char *head, size_t 
 	static struct ht_judgement judgement;
 	static struct ht_head scratch;
 	const struct ht_policy_client client = {.bind = &binding, .time = {NOW, 1}};
-	int reason = ht_policy_judge(s, &ring, gated ? &sip_keys : NULL, &client, &scratch, head,
-				     len, 0, &judgement);
+	int reason = ht_policy_judge(
+		&(struct ht_policy_context){s, &ring, gated ? &sip_keys : NULL, &client}, &scratch,
+		head, len, 0, &judgement);
 
 	ENSURE(judgement.used <= sizeof(judgement.text));
 	ENSURE(judgement.npushes <= HT_PUSHES_MAX);

@@ -5,23 +5,12 @@
  * be left without its token, and nothing else may be missing. A byte 1 in the input stands for
  * the one token that is valid, a byte 2 for the one session id.
  */
-#include <arpa/inet.h>
 #include <strings.h>
 
 #include "http.h"
-#include "policy.h"
-#include "../rules.h"
-#include "token.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
+#include "fuzz_site.h"
 
 #define SESSION "GOOD"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char token[HT_TOKEN_TEXT_MAX];
 static size_t token_len;
@@ -29,12 +18,8 @@ static char id[HT_TOKEN_TEXT_MAX];
 static size_t id_len;
 static struct ht_policy_site site;
 static struct ht_binding bindings[2]; /* client-ip; none, of the id */
-static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};
-static const struct ht_key key = {"shop", 1, 1, &secret};
-static const struct ht_keyring ring = {1, &key, 1};
-static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
 
-#define RULE(n) F5_RULE(n, HT_MODE_ENFORCE, .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1)
+#define RULE(n) F5_RULE(n, HT_MODE_ENFORCE, FUZZ_BIND)
 
 static struct ht_rule_config rules[] = {RULE("sid"), RULE("ASP.NET_SessionId"),
 					SESSION_RULE("id", HT_MODE_ENFORCE)};
@@ -44,18 +29,10 @@ static const uint8_t session[HT_SESSION_DATA] = "a session";
 
 static void set_up(void)
 {
-	static struct ht_key_config keys[] = {{.name = "shop"}};
-	static struct ht_site_config s = {.rules = rules, .nrules = HT_ARRAY_SIZE(rules)};
-	static struct ht_config c = {
-		.sites = &s, .nsites = 1, .keys = keys, .nkeys = 1, .limits.covered_cookies = 16};
-	struct sockaddr_in in = {.sin_family = AF_INET};
-	struct ht_client client = {0};
+	const struct ht_client client = fuzz_client("192.0.2.10");
 	struct ht_token_params p = {.profile = HT_PROFILE_F5_IRULE, .secret = secret};
-	struct ht_diag diag;
 
-	inet_pton(AF_INET, "192.0.2.10", &in.sin_addr);
-	memcpy(&client.addr, &in, sizeof(in));
-	ENSURE(!ht_policy_compile(&c, &s, &site, &diag));
+	fuzz_site(rules, HT_ARRAY_SIZE(rules), &site);
 	ht_binding_make(site.bind[0].binds, site.bind[0].nbinds, &client, &bindings[0]);
 	p.name = HT_STR("sid");
 	p.value = HT_STR(SESSION);
@@ -185,13 +162,15 @@ static void check_issue(const struct ht_policy_client *client, char *head, size_
 
 	see(head, len, &before);
 	ENSURE(ht_policy_has_cookie(head, len, HT_STR("id")) == (before.ids > 0));
-	if (before.ids || ht_policy_issue(&site, &ring, &sip_keys, client, 2, session, head, &len,
-					  HT_HEAD_MAX, line, sizeof(line), &line_len, &push))
+	if (before.ids ||
+	    ht_policy_issue(&(struct ht_policy_context){&site, &ring, &sip_keys, client}, 2,
+			    session, head, &len, HT_HEAD_MAX, line, sizeof(line), &line_len, &push))
 		return;
 	ENSURE(len > was && len <= HT_HEAD_MAX);
 	see(head, len, &after);
 	ENSURE(after.ids == 1 && after.wrong == before.wrong && after.rest == before.rest);
-	if (ht_policy_judge(&site, &ring, &sip_keys, client, &scratch, head, &len, 0, &judgement))
+	if (ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip_keys, client}, &scratch,
+			    head, &len, 0, &judgement))
 		return; /* one cookie more than may be */
 	see(head, len, &after);
 	ENSURE(after.ids == 1 && after.rest == before.rest);
@@ -213,8 +192,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!len)
 		return 0;
 	see(head, len, &before);
-	reason = ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, &len, 0,
-				 &judgement);
+	reason = ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip_keys, &client},
+				 &scratch, head, &len, 0, &judgement);
 	if (reason) {
 		if (reason == HT_REASON_UPGRADE)
 			return 0; /* to a protocol with a very long name */
@@ -224,8 +203,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ENSURE(len <= was);
 		was = len;
 		see(head, len, &before);
-		reason = ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, &len, 0,
-					 &judgement);
+		reason = ht_policy_judge(
+			&(struct ht_policy_context){&site, &ring, &sip_keys, &client}, &scratch,
+			head, &len, 0, &judgement);
 		ENSURE(!reason || reason == HT_REASON_COOKIES);
 		if (reason)
 			return 0;

@@ -7,14 +7,7 @@
 #include <arpa/inet.h>
 
 #include "proxy.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 /* Parses a copy of exactly that size, so that a sanitizer sees a byte too far. */
 static int parse(const uint8_t *in, size_t len, struct ht_proxy *ret)

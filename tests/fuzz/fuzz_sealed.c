@@ -6,25 +6,12 @@
  * did not: the same bytes must come of it each time, with plaintext where the sealed value was or not
  * at all.
  */
-#include "policy.h"
-#include "token.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
+#include "fuzz_site.h"
 
 #define NOW 1700000000
 #define PLAIN "the plaintext of it"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static const uint8_t nonce[HT_SEALED_NONCE];
-static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};
-static const struct ht_key key = {"shop", 1, 1, &secret};
-static const struct ht_keyring ring = {1, &key, 1};
-static const struct ht_sip_keys sip = {{1, 2}, {3, 4}};
 static struct ht_policy_site site;
 static struct ht_binding binding;
 static char sealed[HT_COOKIE_MAX];
@@ -61,13 +48,10 @@ static void set_up(void)
 		.mode = HT_MODE_ENFORCE,
 		.lifetime_s = 86400,
 	};
-	static struct ht_site_config s = {.rules = &rule, .nrules = 1};
-	static struct ht_config c = {.sites = &s, .nsites = 1, .limits.covered_cookies = 16};
 	const struct ht_client nobody = {0};
 	struct ht_token_params p;
-	struct ht_diag diag;
 
-	ENSURE(!ht_policy_compile(&c, &s, &site, &diag));
+	fuzz_site(&rule, 1, &site);
 	ht_binding_make(NULL, 0, &nobody, &binding);
 	p = params_of(HT_STR(PLAIN));
 	ENSURE(!ht_sealed_make(&p, sealed, &sealed_len));
@@ -138,8 +122,8 @@ static void judge(const char *head, size_t len, const struct ht_sip_keys *keys, 
 
 	memcpy(ret->head, head, len);
 	ret->len = len;
-	ret->reason = ht_policy_judge(&site, &ring, keys, &client, &scratch, ret->head, &ret->len,
-				      0, &ret->judgement);
+	ret->reason = ht_policy_judge(&(struct ht_policy_context){&site, &ring, keys, &client},
+				      &scratch, ret->head, &ret->len, 0, &ret->judgement);
 }
 
 static bool has(const struct outcome *o, const char *text, size_t len)
@@ -162,9 +146,9 @@ static void check_head(const uint8_t *data, size_t size)
 	if (!make_head(data, size, head, &len))
 		return;
 	judge(head, len, NULL, false, &off);
-	judge(head, len, &sip, true, &opened);
+	judge(head, len, &sip_keys, true, &opened);
 	ensure_same(&off, &opened);
-	judge(head, len, &sip, false, &told);
+	judge(head, len, &sip_keys, false, &told);
 	ENSURE(told.reason == off.reason);
 	if (off.reason)
 		return;

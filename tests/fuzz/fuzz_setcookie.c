@@ -4,51 +4,25 @@
  * that cookie and token, put into a request, are judged valid and left alone; and whatever stands
  * in the field, our own line stays one line.
  */
-#include <arpa/inet.h>
-
-#include "../rules.h"
-#include "policy.h"
-#include "token.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz_site.h"
 
 #define NOW_S 1700000000
 
 static struct ht_policy_site site;
 static struct ht_binding binding;
-static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};
-static const struct ht_key key = {"shop", 1, 1, &secret};
-static const struct ht_keyring ring = {1, &key, 1};
-static const struct ht_sip_keys sip_keys = {{1, 2}, {3, 4}};
-
-#define BIND .binds = {{HT_BIND_CLIENT_IP, 32, 128}}, .nbinds = 1
 
 static struct ht_cookie_name native[] = {{(char *)"n", true}, {(char *)"__Host-", true}};
 static struct ht_rule_config rules[] = {
-	F5_RULE("sid", HT_MODE_ENFORCE, BIND),
-	F5_RULE("s", HT_MODE_ENFORCE, BIND, .copy_attributes = true),
-	NATIVE_RULE(HT_COVERS_ONLY, native, 2, HT_MODE_ENFORCE, BIND),
+	F5_RULE("sid", HT_MODE_ENFORCE, FUZZ_BIND),
+	F5_RULE("s", HT_MODE_ENFORCE, FUZZ_BIND, .copy_attributes = true),
+	NATIVE_RULE(HT_COVERS_ONLY, native, 2, HT_MODE_ENFORCE, FUZZ_BIND),
 };
 
 static void set_up(void)
 {
-	static struct ht_key_config keys[] = {{.name = "shop"}};
-	static struct ht_site_config s = {.rules = rules, .nrules = HT_ARRAY_SIZE(rules)};
-	static struct ht_config c = {
-		.sites = &s, .nsites = 1, .keys = keys, .nkeys = 1, .limits.covered_cookies = 16};
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
-	struct ht_client client = {0};
-	struct ht_diag diag;
+	const struct ht_client client = fuzz_client("2001:db8::1");
 
-	inet_pton(AF_INET6, "2001:db8::1", &in6.sin6_addr);
-	memcpy(&client.addr, &in6, sizeof(in6));
-	ENSURE(!ht_policy_compile(&c, &s, &site, &diag));
+	fuzz_site(rules, HT_ARRAY_SIZE(rules), &site);
 	ht_binding_make(site.bind[0].binds, site.bind[0].nbinds, &client, &binding);
 }
 
@@ -75,8 +49,8 @@ static void check_return(const struct ht_set_cookie *c, struct ht_str line)
 			     HT_STR_ARG(c->name), HT_STR_ARG(c->value), (int)(end - token), token);
 	if (len > HT_HEAD_MAX)
 		return;
-	ENSURE(!ht_policy_judge(&site, &ring, &sip_keys, &client, &scratch, head, &len, 0,
-				&judgement));
+	ENSURE(!ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip_keys, &client},
+				&scratch, head, &len, 0, &judgement));
 	ENSURE(len == was && judgement.ncookies == 1);
 	ENSURE(judgement.cookie[0].verdict == HT_COOKIE_VALID);
 }
@@ -87,8 +61,9 @@ static void check_sign(struct ht_str field, const struct ht_set_cookie *c)
 	const struct ht_policy_client client = {.bind = &binding, .time = {NOW_S, 1}};
 	struct ht_push push;
 	size_t len = 0, rule = 0;
-	enum ht_sign_result r = ht_policy_sign(&site, &ring, &sip_keys, &client, c, line,
-					       sizeof(line), &len, &push, &rule);
+	enum ht_sign_result r =
+		ht_policy_sign(&(struct ht_policy_context){&site, &ring, &sip_keys, &client}, c,
+			       line, sizeof(line), &len, &push, &rule);
 
 	if (r != HT_SIGN_SIGNED && r != HT_SIGN_DELETED)
 		return;

@@ -5,16 +5,9 @@
  * the token, the value and the attributes that are signed.
  */
 #include "token.h"
-
-#define ENSURE(cond)                                                                               \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			__builtin_trap();                                                          \
-	} while (0)
+#include "fuzz.h"
 
 #define NOW 1700000000
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t digest[HT_BINDING_DIGEST] = {1, 2, 3};
 static const struct ht_secret secret = {.bytes = (const uint8_t *)"0123456789abcdef", .len = 16};

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #include "abi.h"
-#include "config.h"
+#include "config_text.h"
 
 TestSuite(config);
 
@@ -32,43 +32,6 @@ TestSuite(config);
 
 #define LONG8 "aaaaaaaa"
 #define LONG96 LONG8 LONG8 LONG8 LONG8 LONG8 LONG8 LONG8 LONG8 LONG8 LONG8 LONG8 LONG8
-
-static struct ht_config *parse_ok(const char *text)
-{
-	struct ht_config *c = NULL;
-	struct ht_diag d = {0};
-	int r = ht_config_parse("/etc/hardtack/test.yaml", text, strlen(text), &c, &d);
-
-	cr_assert(r == 0, "%u:%u: %s\n%s", d.line, d.col, d.text, text);
-	return c;
-}
-
-struct mistake {
-	const char *name, *text;
-	unsigned line, col;
-	const char *says;
-};
-
-static void check_mistake(const struct mistake *m)
-{
-	struct ht_config *c = NULL;
-	struct ht_diag d = {0};
-	int r = ht_config_parse("test.yaml", m->text, strlen(m->text), &c, &d);
-
-	cr_expect(r == -EINVAL, "%s: accepted", m->name);
-	cr_expect(!c, "%s: *ret written", m->name);
-	cr_expect(d.line == m->line && d.col == m->col, "%s: at %u:%u, not %u:%u (%s)", m->name,
-		  d.line, d.col, m->line, m->col, d.text);
-	cr_expect(strstr(d.text, m->says), "%s: says '%s', not '%s'", m->name, d.text, m->says);
-	cr_expect(!strcmp(d.file, "test.yaml"), "%s: in file '%s'", m->name, d.file);
-	ht_config_free(c);
-}
-
-#define CHECK_MISTAKES(table)                                                                      \
-	do {                                                                                       \
-		for (size_t i = 0; i < HT_ARRAY_SIZE(table); i++)                                  \
-			check_mistake(&(table)[i]);                                                \
-	} while (0)
 
 /* ---- what is right ---- */
 
@@ -634,38 +597,18 @@ Test(config, site_of_host)
 
 /* ---- warnings ---- */
 
-struct said {
-	char text[4096];
-	unsigned line;
-	bool ordered;
-};
-
-static void note(void *arg, const struct ht_diag *d)
-{
-	struct said *s = arg;
-	size_t len = strlen(s->text);
-
-	s->ordered = s->ordered && d->line >= s->line;
-	s->line = d->line;
-	snprintf(s->text + len, sizeof(s->text) - len, "%u: %s\n", d->line, d->text);
-}
-
 #define W_SITE(rule)                                                                               \
 	"sites: [{ hosts: [a], upstreams: [a:1], cookies: [{ name: sid, " rule " }] }]\n"
 
-static const struct {
-	const char *name, *text;
-	const char *says; /* NULL = nothing at all */
-	const char *silent_about;
-} warnings[] = {
-	{"nothing covered", "listeners: [{ address: 0.0.0.0:80 }]\n" SITES, NULL, NULL},
+static const struct warning warnings[] = {
+	{"nothing covered", "listeners: [{ address: 0.0.0.0:80 }]\n" SITES, "", NULL},
 	{"Secure over plain HTTP", KEYS "listeners: [{ address: 0.0.0.0:80 }]\n" W_SITE(F5),
 	 "2: listener 0.0.0.0:80 has no tls", "same address"},
 	{"copied attributes",
-	 KEYS "listeners: [{ address: 0.0.0.0:80 }]\n" W_SITE(F5 ", sibling-attributes: copy"),
-	 NULL, NULL},
+	 KEYS "listeners: [{ address: 0.0.0.0:80 }]\n" W_SITE(F5 ", sibling-attributes: copy"), "",
+	 NULL},
 	{"a rule that is off",
-	 KEYS "listeners: [{ address: 0.0.0.0:80 }]\n" W_SITE(F5 ", mode: off"), NULL, NULL},
+	 KEYS "listeners: [{ address: 0.0.0.0:80 }]\n" W_SITE(F5 ", mode: off"), "", NULL},
 	{"loopback is behind somebody", KEYS LISTEN W_SITE(F5), "2: behind another proxy",
 	 "no tls"},
 	{"unix has no addresses", KEYS "listeners: [{ address: unix:x }]\n" W_SITE(F5),
@@ -685,22 +628,7 @@ static const struct {
 
 Test(config, warnings)
 {
-	for (size_t i = 0; i < HT_ARRAY_SIZE(warnings); i++) {
-		struct ht_config *c = parse_ok(warnings[i].text);
-		struct said s = {.ordered = true};
-
-		ht_config_warnings(c, note, &s);
-		if (warnings[i].says)
-			cr_expect(strstr(s.text, warnings[i].says), "%s: '%s'", warnings[i].name,
-				  s.text);
-		else
-			cr_expect(!*s.text, "%s: '%s'", warnings[i].name, s.text);
-		if (warnings[i].silent_about)
-			cr_expect(!strstr(s.text, warnings[i].silent_about), "%s: '%s'",
-				  warnings[i].name, s.text);
-		cr_expect(s.ordered, "%s: '%s'", warnings[i].name, s.text);
-		ht_config_free(c);
-	}
+	CHECK_WARNINGS(warnings);
 }
 
 /* ---- files ---- */

@@ -5,23 +5,12 @@
  */
 #include <criterion/criterion.h>
 
-#include "config.h"
+#include "config_text.h"
 
-#define FILE_NAME "/etc/hardtack/hardtack.yaml"
 #define LISTEN "listeners: [{ address: 127.0.0.1:8080 }]\n"
 #define SITE(text) LISTEN "sites:\n- hosts: [a]\n  upstreams: [a:1]\n  " text "\n"
 #define UP(text) LISTEN "sites:\n- hosts: [a]\n  upstreams: [" text "]\n"
 #define KEYS "keys: [{ name: k, file: k }]\n"
-
-static struct ht_config *parse_ok(const char *text)
-{
-	struct ht_config *c = NULL;
-	struct ht_diag diag = {0};
-
-	cr_assert_eq(ht_config_parse(FILE_NAME, text, strlen(text), &c, &diag), 0, "%u:%u: %s",
-		     diag.line, diag.col, diag.text);
-	return c;
-}
 
 Test(config_backends, defaults)
 {
@@ -95,11 +84,7 @@ Test(config_backends, everything)
 	ht_config_free(c);
 }
 
-static const struct {
-	const char *name, *text;
-	unsigned line, col;
-	const char *what;
-} mistakes[] = {
+static const struct mistake mistakes[] = {
 	{"https and a gate", "gate: require\n" UP("\"https://10.1.2.3:8443\""), 5, 15,
 	 "'gate: require' can't hold for the upstream 'https://10.1.2.3:8443'"},
 	{"unix and a gate", "gate: require\n" UP("unix:app.sock"), 5, 15,
@@ -135,18 +120,7 @@ static const struct {
 
 Test(config_backends, mistakes)
 {
-	for (size_t i = 0; i < HT_ARRAY_SIZE(mistakes); i++) {
-		struct ht_config *c = NULL;
-		struct ht_diag d = {0};
-
-		cr_assert_eq(ht_config_parse(FILE_NAME, mistakes[i].text, strlen(mistakes[i].text),
-					     &c, &d),
-			     -EINVAL, "%s", mistakes[i].name);
-		cr_expect(d.line == mistakes[i].line && d.col == mistakes[i].col,
-			  "%s: %u:%u instead of %u:%u: %s", mistakes[i].name, d.line, d.col,
-			  mistakes[i].line, mistakes[i].col, d.text);
-		cr_expect(strstr(d.text, mistakes[i].what), "%s: %s", mistakes[i].name, d.text);
-	}
+	CHECK_MISTAKES(mistakes);
 }
 
 /* As many as a request can remember to have tried. */
@@ -161,6 +135,6 @@ Test(config_backends, too_many_upstreams)
 	strcat(text, "]\n");
 	ht_config_free(parse_ok(text));
 	strcpy(strrchr(text, ']'), ", a:1]\n");
-	cr_assert_eq(ht_config_parse(FILE_NAME, text, strlen(text), &c, &d), -EINVAL);
+	cr_assert_eq(ht_config_parse(CONFIG_TEXT_FILE, text, strlen(text), &c, &d), -EINVAL);
 	cr_expect(strstr(d.text, "upstreams"), "%s", d.text);
 }

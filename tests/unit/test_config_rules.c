@@ -6,7 +6,7 @@
 #include <criterion/criterion.h>
 
 #include "abi.h"
-#include "config.h"
+#include "config_text.h"
 
 TestSuite(config_rules);
 
@@ -30,16 +30,6 @@ TestSuite(config_rules);
 #define A8 "aaaaaaaa"
 #define A32 A8 A8 A8 A8
 #define A96 A32 A32 A32
-
-static struct ht_config *parse_ok(const char *text)
-{
-	struct ht_config *c = NULL;
-	struct ht_diag d = {0};
-	int r = ht_config_parse("test.yaml", text, strlen(text), &c, &d);
-
-	cr_assert(r == 0, "%u:%u: %s\n%s", d.line, d.col, d.text, text);
-	return c;
-}
 
 /* ---- what is right ---- */
 
@@ -327,11 +317,7 @@ Test(config_rules, only_f5_irule_rejects_by_itself)
 
 /* ---- what is wrong ---- */
 
-static const struct {
-	const char *name, *text;
-	unsigned line, col;
-	const char *says;
-} mistakes[] = {
+static const struct mistake mistakes[] = {
 	/* which cookies */
 	{"nothing", RULES("{ key: k }"), 4, 1, "write name: COOKIE, all: true, all-but:"},
 	{"name and all", RULES("{ all: true, name: a, key: k }"), 4, 8,
@@ -549,20 +535,7 @@ static const struct {
 
 Test(config_rules, mistakes)
 {
-	for (size_t i = 0; i < HT_ARRAY_SIZE(mistakes); i++) {
-		struct ht_config *c = NULL;
-		struct ht_diag d = {0};
-		int r = ht_config_parse("test.yaml", mistakes[i].text, strlen(mistakes[i].text), &c,
-					&d);
-
-		cr_expect(r == -EINVAL && !c, "%s: accepted", mistakes[i].name);
-		cr_expect(d.line == mistakes[i].line && d.col == mistakes[i].col,
-			  "%s: at %u:%u, not %u:%u (%s)", mistakes[i].name, d.line, d.col,
-			  mistakes[i].line, mistakes[i].col, d.text);
-		cr_expect(strstr(d.text, mistakes[i].says), "%s: says '%s', not '%s'",
-			  mistakes[i].name, d.text, mistakes[i].says);
-		ht_config_free(c);
-	}
+	CHECK_MISTAKES(mistakes);
 }
 
 Test(config_rules, what_goes_together)
@@ -586,20 +559,10 @@ Test(config_rules, what_goes_together)
 
 /* ---- warnings ---- */
 
-static void note(void *arg, const struct ht_diag *d)
-{
-	char *said = arg;
-	size_t len = strlen(said);
-
-	snprintf(said + len, 4096 - len, "%u: %s\n", d->line, d->text);
-}
-
 #define IP ", key: k, bind: [client-ip]"
 #define NEVER "never counts"
 
-static const struct {
-	const char *name, *text, *says, *silent_about;
-} warnings[] = {
+static const struct warning warnings[] = {
 	{"no binding", RULES("{ name: a, key: k }"),
 	 "4: the tokens of this rule (a) are bound to nothing", NULL},
 	{"bound", RULES("{ name: a" IP " }"), NULL, "bound to nothing"},
@@ -647,17 +610,5 @@ static const struct {
 
 Test(config_rules, warnings)
 {
-	for (size_t i = 0; i < HT_ARRAY_SIZE(warnings); i++) {
-		struct ht_config *c = parse_ok(warnings[i].text);
-		char said[4096] = "";
-
-		ht_config_warnings(c, note, said);
-		if (warnings[i].says)
-			cr_expect(strstr(said, warnings[i].says), "%s: '%s'", warnings[i].name,
-				  said);
-		if (warnings[i].silent_about)
-			cr_expect(!strstr(said, warnings[i].silent_about), "%s: '%s'",
-				  warnings[i].name, said);
-		ht_config_free(c);
-	}
+	CHECK_WARNINGS(warnings);
 }

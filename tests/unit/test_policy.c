@@ -136,7 +136,8 @@ Test(policy, judges_and_cuts)
 		struct ht_head scratch;
 
 		cr_assert_eq(
-			ht_policy_judge(&site, &ring, &sip, &client, &scratch, head, &len, 0, &j),
+			ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip, &client},
+					&scratch, head, &len, 0, &j),
 			0);
 		cr_assert(len == want_len && !memcmp(head, want, len), "%s: left\n%.*s",
 			  judged[i].before, (int)len, head);
@@ -159,7 +160,8 @@ static int judge_text(const char *cookies, uint32_t only, char *head, size_t *le
 	struct ht_head scratch;
 
 	*len = head_of(cookies, head);
-	return ht_policy_judge(&site, &ring, &sip, &client, &scratch, head, len, only, j);
+	return ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip, &client}, &scratch,
+			       head, len, only, j);
 }
 
 Test(policy, only_counts_and_changes_nothing)
@@ -196,7 +198,9 @@ Test(policy, another_address_is_forged)
 
 	bind_to("192.0.2.11");
 	memcpy(head, good, len);
-	cr_assert_eq(ht_policy_judge(&site, &ring, &sip, &client, &scratch, head, &len, 0, &j), 0);
+	cr_assert_eq(ht_policy_judge(&(struct ht_policy_context){&site, &ring, &sip, &client},
+				     &scratch, head, &len, 0, &j),
+		     0);
 	cr_assert_eq(j.cookie[0].verdict, HT_COOKIE_FORGED);
 }
 
@@ -384,7 +388,8 @@ static enum ht_sign_result sign(const char *field, char *line, struct ht_push *p
 	enum ht_sign_result result;
 
 	ht_set_cookie_parse(HT_STR(field), 1763700000, &c);
-	result = ht_policy_sign(&site, &ring, &sip, &client, &c, line, 512, &len, push, &r);
+	result = ht_policy_sign(&(struct ht_policy_context){&site, &ring, &sip, &client}, &c, line,
+				512, &len, push, &r);
 	line[len] = 0;
 	return result;
 }

@@ -53,9 +53,9 @@ static uint64_t judged(const char *text, const struct ht_sip_keys *prints)
 	char head[1024];
 
 	memcpy(head, text, len);
-	cr_assert_eq(
-		ht_policy_judge(&site, &ring, NULL, &client, &scratch, head, &len, 0, &judgement),
-		0);
+	cr_assert_eq(ht_policy_judge(&(struct ht_policy_context){&site, &ring, NULL, &client},
+				     &scratch, head, &len, 0, &judgement),
+		     0);
 	cr_assert_eq(judgement.ncookies, 1, "%s", text);
 	cr_assert_eq(judgement.cookie[0].verdict, HT_COOKIE_FORGED, "%s", text);
 	return judgement.cookie[0].print;

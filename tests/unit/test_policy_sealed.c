@@ -211,9 +211,9 @@ static const char *judge_text(const char *cookies, const struct ht_sip_keys *key
 	size_t len = head_of(cookies, head);
 	const char *at;
 
-	cr_assert_eq(
-		ht_policy_judge(&site, &ring, keys, &client, &scratch, head, &len, 0, &judgement),
-		0);
+	cr_assert_eq(ht_policy_judge(&(struct ht_policy_context){&site, &ring, keys, &client},
+				     &scratch, head, &len, 0, &judgement),
+		     0);
 	head[len] = '\0';
 	at = strstr(head, "Cookie: ");
 	snprintf(line, sizeof(line), "%.*s", at ? (int)strcspn(at + 8, "\r") : 0, at ? at + 8 : "");
@@ -754,8 +754,8 @@ static enum ht_sign_result sign(const char *field, const char **ret_line, struct
 	size_t len = 0, n;
 
 	ht_set_cookie_parse(HT_STR(field), NOW, &cookie);
-	result = ht_policy_sign(&site, &ring, &sip, &client, &cookie, text, sizeof(text) - 1, &len,
-				push, &n);
+	result = ht_policy_sign(&(struct ht_policy_context){&site, &ring, &sip, &client}, &cookie,
+				text, sizeof(text) - 1, &len, push, &n);
 	text[len] = '\0';
 	*ret_line = text;
 	return result;

@@ -126,8 +126,8 @@ static void judge(const char *cookies, const struct ht_sip_keys *keys, char *ret
 
 	expand(cookies, text);
 	len = head_of(text, ret_head);
-	cr_assert_eq(ht_policy_judge(&site, &ring, keys, &client, &scratch, ret_head, &len, 0,
-				     &judgement),
+	cr_assert_eq(ht_policy_judge(&(struct ht_policy_context){&site, &ring, keys, &client},
+				     &scratch, ret_head, &len, 0, &judgement),
 		     0);
 	ret_head[len] = '\0';
 }
@@ -369,8 +369,8 @@ static const uint8_t data[HT_SESSION_DATA] = "zzzzzzzzzzzzzzz";
 static int issue_into(char *head, size_t *len, size_t cap, char line[1024], struct ht_push *push)
 {
 	size_t n = 0;
-	int err = ht_policy_issue(&site, &ring, &sip, &client, 0, data, head, len, cap, line, 1023,
-				  &n, push);
+	int err = ht_policy_issue(&(struct ht_policy_context){&site, &ring, &sip, &client}, 0, data,
+				  head, len, cap, line, 1023, &n, push);
 
 	line[err ? 0 : n] = '\0';
 	head[*len] = '\0';
@@ -449,9 +449,10 @@ Test(policy_session, set_cookie_of_a_backend)
 		rule.mode = fields[i].mode;
 		compile();
 		ht_set_cookie_parse(HT_STR(fields[i].field), NOW, &cookie);
-		cr_expect_eq(ht_policy_sign(&site, &ring, &sip, &client, &cookie, line,
-					    sizeof(line), &len, &push, &r),
-			     fields[i].want, "%s", fields[i].field);
+		cr_expect_eq(
+			ht_policy_sign(&(struct ht_policy_context){&site, &ring, &sip, &client},
+				       &cookie, line, sizeof(line), &len, &push, &r),
+			fields[i].want, "%s", fields[i].field);
 	}
 }
 

@@ -33,12 +33,14 @@ static void compile(enum cookie_site which)
 static int judge(char *head, size_t *len, const struct ht_sip_keys *keys, struct ht_judgement *ret)
 {
 	static struct ht_head scratch;
-	int reason = ht_policy_judge(&site, &ring, keys, &client, &scratch, head, len, 0, ret);
+	int reason = ht_policy_judge(&(struct ht_policy_context){&site, &ring, keys, &client},
+				     &scratch, head, len, 0, ret);
 
 	if (!reason)
 		return 0;
 	ht_policy_canonicalize(head, len);
-	return ht_policy_judge(&site, &ring, keys, &client, &scratch, head, len, 0, ret);
+	return ht_policy_judge(&(struct ht_policy_context){&site, &ring, keys, &client}, &scratch,
+			       head, len, 0, ret);
 }
 
 static void expect_verdict(const struct cookie_case *c, const char *want,

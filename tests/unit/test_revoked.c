@@ -238,7 +238,8 @@ Test(revoked, a_revoked_value_is_stripped_whatever_its_token)
 					 want);
 
 		cr_assert_eq(
-			ht_policy_judge(&site, &ring, &keys, &client, &scratch, head, &len, 0, &j),
+			ht_policy_judge(&(struct ht_policy_context){&site, &ring, &keys, &client},
+					&scratch, head, &len, 0, &j),
 			0);
 		cr_expect_eq(j.ncookies, 1);
 		cr_expect_eq(j.cookie[0].verdict, judged[i].verdict, "%s: %d", judged[i].name,
@@ -274,9 +275,10 @@ Test(revoked, it_is_not_signed_again_but_deleted)
 		size_t len, rule;
 
 		ht_set_cookie_parse(HT_STR(rows[i].field), 50, &cookie);
-		cr_expect_eq(ht_policy_sign(&site, &ring, &keys, &client, &cookie, line,
-					    sizeof(line), &len, &push, &rule),
-			     rows[i].result, "%s", rows[i].field);
+		cr_expect_eq(
+			ht_policy_sign(&(struct ht_policy_context){&site, &ring, &keys, &client},
+				       &cookie, line, sizeof(line), &len, &push, &rule),
+			rows[i].result, "%s", rows[i].field);
 	}
 	ht_revoked_unref(r);
 }

@@ -133,9 +133,9 @@ $(O)/weak/%.bpf.o: bpf/%.bpf.c Makefile | $(O)/.setup
 	$(Q)$(STRIP_BPF) -g $@
 
 # The deliberate break of test_stack.c, with a state that is small enough for a stack.
-$(O)/weak/stack/abi.h: include/abi.h include/head.h include/cut.h
+$(O)/weak/stack/abi.h: include/abi.h include/words.h include/head.h include/cut.h
 	@mkdir -p $(@D)
-	$(Q)cp include/head.h include/cut.h $(@D)/
+	$(Q)cp include/words.h include/head.h include/cut.h $(@D)/
 	$(Q)sed 's/^\(#define HT_OCC_MAX\) .*/\1 4/; s/^\(#define HT_SEEN_MAX\) .*/\1 8/' include/abi.h >$@
 	$(Q)! cmp -s include/abi.h $@
 

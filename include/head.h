@@ -5,26 +5,11 @@
  * the daemon writes it, its framing fields and its cookies, and refuses whatever it does not
  * understand. No libc, no allocation, no clock; it changes nothing but its own state. What is then
  * cut out of the head is cut.h's.
- *
- * A step looks at 64 bytes at the most, eight at a time: in 64-bit words, a byte below 0x20 (or a
- * ';', or a '=') is found by the carry that it causes in a subtraction. Bytes beyond the end of
- * the message read as NUL, which is a control character and ends every scan.
  */
 #ifndef HT_HEAD_H
 #define HT_HEAD_H
 
-#include "abi.h"
-
-#define HT_INLINE static inline __attribute__((always_inline))
-
-#ifdef __bpf__
-/* clang drops a mask that it can prove idle, and the verifier then misses the bound. */
-#define HT_BOUND(x, mask) asm volatile("%0 &= %1" : "+r"(x) : "i"(mask))
-typedef __u64 ht_word; /* the kernel allows unaligned loads from a message */
-#else
-#define HT_BOUND(x, mask) ((x) &= (mask))
-typedef __u64 __attribute__((aligned(1), may_alias)) ht_word;
-#endif
+#include "words.h"
 
 /* The message: what the verdict program is given, or its like. */
 #ifdef __bpf__
@@ -39,24 +24,11 @@ struct ht_text {
 	(void)pol;
 #endif
 
-#define HT_OFF_MASK 0x7fff		/* offsets in a message: HT_HEAD_MAX and a little */
 #define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
 #define HT_BLANKS_MAX 7			/* around a cookie's name or value */
 #ifndef HT_SKIPS
 #define HT_SKIPS 16 /* lines, pairs or 64 bytes of them that are passed over at once; tests try 0 */
 #endif
-
-#define HT_ONES 0x0101010101010101ULL
-#define HT_HIGH 0x8080808080808080ULL
-#define HT_FOLD 0x2020202020202020ULL /* or-ed in, makes ASCII letters lower case */
-
-/* Up to eight characters as a little-endian word. */
-#define HT_W(a, b, c, d, e, f, g, h)                                                               \
-	((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 |   \
-	 (__u64)(f) << 40 | (__u64)(g) << 48 | (__u64)(h) << 56)
-#define HT_LOW(n) ((n) >= 8 ? ~0ULL : (1ULL << (8 * (n))) - 1) /* mask of the first n bytes */
-
-enum ht_head_mode { HT_MODE_LINE = 0, HT_MODE_NAME, HT_MODE_MATCH, HT_MODE_VALUE };
 
 #define HT_CUR_TOKEN 0xff /* ht_head.cur: a token, of whatever rule */
 
@@ -77,116 +49,10 @@ enum ht_head_field {
 #define HT_HEAD_CONN_UPGRADE 16
 #define HT_HEAD_UPGRADE 32
 
-/* The lowest marked byte of a scan's result. */
-HT_INLINE __u32 ht_first(__u64 marks)
-{
-	marks &= -marks;
-	return ((marks >> 7) * 0x0001020304050607ULL) >> 56;
-}
-
-/*
- * In the high bits of the bytes that end what `mode` reads: controls end everything, ';' a cookie, '='
- * its name. Above the first of them there may be false ones, and those that are no ASCII may be.
- */
-HT_INLINE __u64 ht_hints(__u64 w, int mode)
-{
-	__u64 t = w - HT_ONES * 0x20;
-
-	if (mode != HT_MODE_LINE)
-		t |= (w ^ HT_ONES * ';') - HT_ONES;
-	if (mode == HT_MODE_NAME)
-		t |= (w ^ HT_ONES * '=') - HT_ONES;
-	return t;
-}
-
-HT_INLINE int ht_is_blank(__u64 c)
-{
-	return c == ' ' || c == '\t';
-}
-
-/* Eight bytes from `off`, NUL beyond the end. The message has at least eight. */
-HT_INLINE __u64 ht_load(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off)
-{
-	__u64 o = off, last;
-	const __u8 *p;
-
-	HT_BOUND(o, HT_OFF_MASK);
-	p = data + o;
-	if (p + 8 <= end)
-		return *(const ht_word *)p;
-	last = h->size - 8;
-	HT_BOUND(last, HT_OFF_MASK);
-	p = data + last;
-	if (p + 8 > end || o < last || o - last >= 8)
-		return 0;
-	return *(const ht_word *)p >> (8 * ((o - last) & 7));
-}
-
-/*
- * Two words at a time, since a branch costs as much as looking at one. The bounds are idle; they
- * make one state of the verifier's eight, here and below. 6.1 gives up without them.
- */
-#define HT_SCAN_PAIR(i)                                                                            \
-	v = ((const ht_word *)p)[i];                                                               \
-	w = ((const ht_word *)p)[(i) + 1];                                                         \
-	t = ht_hints(v, mode);                                                                     \
-	u = ht_hints(w, mode);                                                                     \
-	if ((t | u) & HT_HIGH) {                                                                   \
-		t &= ~v & HT_HIGH;                                                                 \
-		u &= ~w & HT_HIGH;                                                                 \
-		if (t | u) {                                                                       \
-			n = t ? 8 * (i) + ht_first(t) : 8 * (i) + 8 + ht_first(u);                 \
-			HT_BOUND(n, 127);                                                          \
-			return n;                                                                  \
-		}                                                                                  \
-	}
-
-/* The distance from p to the next byte that ht_hints() marks and is ASCII, among 64 that may be read, or 64. */
-HT_INLINE __u64 ht_scan_words(const __u8 *p, int mode)
-{
-	__u64 v, w, t, u, n;
-
-	HT_SCAN_PAIR(0)
-	HT_SCAN_PAIR(2)
-	HT_SCAN_PAIR(4)
-	HT_SCAN_PAIR(6)
-	return 64;
-}
-
-/* The same from `off`, also near the message's end. */
-HT_INLINE __u32 ht_scan(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off,
-			int mode)
-{
-	__u64 o = off, t, w;
-	const __u8 *p;
-	__u32 i;
-
-	HT_BOUND(o, HT_OFF_MASK);
-	p = data + o;
-	if (p + 64 <= end)
-		return ht_scan_words(p, mode);
-	for (i = 0; i < 8; i++) {
-		w = p + 8 * i + 8 <= end ? ((const ht_word *)p)[i]
-					 : ht_load(h, data, end, off + 8 * i);
-		t = ht_hints(w, mode) & ~w & HT_HIGH;
-		if (t)
-			return 8 * i + ht_first(t);
-	}
-	return 64;
-}
-
 HT_INLINE int ht_head_stop(struct ht_head *h, __u8 reason)
 {
 	h->reason = reason;
 	return 1;
-}
-
-/* 1 if x is 0, else 0, without a branch: each would make the verifier look at all that follows twice. */
-HT_INLINE __u64 ht_is_zero(__u64 x)
-{
-	x = 1 ^ (x | -x) >> 63;
-	HT_BOUND(x, 1);
-	return x;
 }
 
 /* A name's fingerprint: eight bytes each of its beginning, middle and end, and its length. */
@@ -643,23 +509,6 @@ HT_INLINE void ht_name_match(struct ht_head *h, const struct ht_policy *pol, con
 	}
 	if (h->pattern >= pol->npatterns)
 		h->mode = HT_MODE_VALUE;
-}
-
-/* How many bits of a word are set. */
-HT_INLINE __u32 ht_bits(__u64 x)
-{
-	x = x - (x >> 1 & 0x5555555555555555ULL);
-	x = (x & 0x3333333333333333ULL) + (x >> 2 & 0x3333333333333333ULL);
-	x = (x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fULL;
-	return (x * HT_ONES) >> 56;
-}
-
-/* Bit i of eight: byte i of w is c. */
-HT_INLINE __u64 ht_equal_bytes(__u64 w, __u8 c)
-{
-	w ^= HT_ONES * c;
-	w = ~(((w & ~HT_HIGH) + ~HT_HIGH) | w) & HT_HIGH;
-	return ((w >> 7) * 0x0102040810204080ULL) >> 56;
 }
 
 #define HT_SEEN_TRIES 4

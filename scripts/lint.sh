@@ -124,11 +124,11 @@ pure_modules() {
 }
 
 bpf_includes() {
-	includes '.*' 'bpf/ may include abi.h, guard_abi.h, head.h, cut.h, its own .bpf.h and the system' bpf/*.[ch] |
+	includes '.*' 'bpf/ may include abi.h, guard_abi.h, words.h, head.h, cut.h, its own .bpf.h and the system' bpf/*.[ch] |
 		grep -E 'include[[:space:]]*"' |
-		grep -vE 'include[[:space:]]*"(abi\.h|guard_abi\.h|head\.h|cut\.h|[a-z]+\.bpf\.h|\.\./tests/bpf/weak\.h)"'
+		grep -vE 'include[[:space:]]*"(abi\.h|guard_abi\.h|words\.h|head\.h|cut\.h|[a-z]+\.bpf\.h|\.\./tests/bpf/weak\.h)"'
 	includes '.*' 'include/ may include itself and <linux/...>' include/*.h |
-		grep -vE 'include[[:space:]]*("(abi|head)\.h"|<(linux/[a-z_]+|stdbool|stddef|stdint|bpf/bpf_helpers|string)\.h>)'
+		grep -vE 'include[[:space:]]*("(abi|words|head)\.h"|<(linux/[a-z_]+|stdbool|stddef|stdint|bpf/bpf_helpers|string)\.h>)'
 }
 
 kernel_types() {

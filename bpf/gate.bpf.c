@@ -359,8 +359,9 @@ static __always_inline __u64 renew(__u64 *what, __u64 is)
  * Did the value and the token of the pair (occurrences, the token's << 8) hit on this connection
  * before, under the same circumstances? What a hit says is a function of the bytes that are compared
  * here: rule, binding, generations, name, value and token; only time can end it, and is asked. So no
- * change of the policy, of a key or of the client needs to reach this memory. It cannot be dumped, and
- * is this socket's alone, whose lock serializes us. What is compared is stored in passing, of no effect
+ * change of the policy, of a key or of the client needs to reach this memory. No dump of a map shows it
+ * (who has CAP_BPF can ask for a socket's storage: inet_diag), and it is this socket's alone, whose lock
+ * serializes us. What is compared is stored in passing, of no effect
  * until judge_token() sets its shape.
  */
 __noinline int memo_hit(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_rule *rule,

@@ -27,7 +27,7 @@ struct ht_text {
 #define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
 #define HT_BLANKS_MAX 7			/* around a cookie's name or value */
 #ifndef HT_SKIPS
-#define HT_SKIPS 16 /* lines, pairs or 64 bytes of them that are passed over at once; tests try 0 */
+#define HT_SKIPS 8 /* lines, pairs or 64 bytes of them that are passed over at once; tests try 0 */
 #endif
 
 #define HT_CUR_TOKEN 0xff /* ht_head.cur: a token, of whatever rule */
@@ -649,16 +649,18 @@ HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *en
 {
 	__u64 pos = h->pos, line = pos, lines = 0, w, n;
 	const __u8 *p;
+	int within = 0; /* not at a line's first byte */
 	__u32 i;
 
 	for (i = 0; i < HT_SKIPS; i++) {
 		HT_BOUND(pos, HT_OFF_MASK); /* one state for the verifier, not one a path */
 		p = data + pos;
-		if (p + 64 > end || (pos == line && ht_line_matters(*(const ht_word *)p)))
+		if (p + 64 > end || (!within && ht_line_matters(*(const ht_word *)p)))
 			break;
 		n = ht_scan_words(p, HT_MODE_LINE);
 		pos += n;
-		if (n == 64)
+		within = n == 64;
+		if (within)
 			continue;
 		HT_BOUND(pos, HT_OFF_MASK);
 		p = data + pos;

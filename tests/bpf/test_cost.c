@@ -32,6 +32,8 @@ static void finish(void)
 
 TestSuite(cost, .init = start, .fini = finish);
 
+#define VERIFIED_MAX 300000 /* kernels differ: 127k on 6.18, 150k on 6.1, 207k on 7.3 */
+
 Test(cost, instructions_within_the_band)
 {
 	struct bpf_prog_info info = {0};
@@ -42,6 +44,8 @@ Test(cost, instructions_within_the_band)
 	printf("cost: verdict program, %u translated instructions of %u, %u verified\n", n, own,
 	       info.verified_insns);
 	cr_assert(ht_offload_is_whole(own, n), "%u instructions of %u are out of the band", n, own);
+	/* each start of a daemon takes as long as the verifier, which gives up at a million */
+	cr_expect_lt(info.verified_insns, VERIFIED_MAX);
 }
 
 /* A browser's head of about 820 bytes, six cookies, the session last. */

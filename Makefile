@@ -32,7 +32,7 @@ bpf_flags = -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ibpf \
 	-I/usr/include/$(shell gcc -print-multiarch)
 libs := -lxdp -lbpf -lelf -lz -lssl -lcrypto -lyaml -ljansson -lmaxminddb -lmemcached
 test_libs := -lcriterion $(libs) -lhttp_parser
-e2e_libs := -lcriterion -lssl -lcrypto -ljansson -lz
+e2e_libs := -lxdp -lbpf -lcriterion -lssl -lcrypto -ljansson -lz
 
 # ---- what there is ----
 # Everything but the two mains goes into one archive: each program links what it uses of it.

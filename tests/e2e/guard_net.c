@@ -4,12 +4,14 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <xdp/libxdp.h>
 
 /* ---- networks ---- */
 
@@ -60,6 +62,23 @@ bool net_open(void)
 	net_must("-6 route add fd77:1::/64 dev ht0");
 	net_must("-6 route add fd77:2::/64 dev ht0");
 	return true;
+}
+
+/*
+ * A guard stays on its interface when its daemon stops. With the interface goes what is attached to it,
+ * but not what libxdp has pinned where programs share it.
+ */
+void net_close(void)
+{
+	struct xdp_multiprog *all;
+
+	if (net_here < 0)
+		return;
+	netns_enter(net_here);
+	all = xdp_multiprog__get_from_ifindex((int)if_nametoindex("ht0"));
+	if (!libxdp_get_error(all) && !xdp_multiprog__is_legacy(all))
+		cr_expect_eq(xdp_multiprog__detach(all), 0);
+	xdp_multiprog__close(all);
 }
 
 static bool is_v6(const char *address)

@@ -27,7 +27,8 @@
 
 extern int net_here, net_there; /* namespaces */
 
-bool net_open(void); /* false where the kernel or ip(8) can't; the test is here afterwards */
+bool net_open(void);  /* false where the kernel or ip(8) can't; the test is here afterwards */
+void net_close(void); /* of each suite: nobody's guard is left in libxdp's care */
 void net_must(const char *words); /* of ip(8), separated by blanks */
 
 #define need_net()                                                                                 \

@@ -14,7 +14,7 @@
 
 #include "guard_net.h"
 
-TestSuite(guard, .timeout = E2E_TIMEOUT);
+TestSuite(guard, .fini = net_close, .timeout = E2E_TIMEOUT);
 
 static void one_attacker(const char *attacker, const char *alice)
 {

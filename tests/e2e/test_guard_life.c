@@ -20,7 +20,7 @@
 
 #include "guard_net.h"
 
-TestSuite(guard_life, .timeout = E2E_TIMEOUT);
+TestSuite(guard_life, .fini = net_close, .timeout = E2E_TIMEOUT);
 
 Test(guard_life, a_ban_ends)
 {

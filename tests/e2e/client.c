@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,26 +73,35 @@ static int tls_version(void)
 	return !v ? 0 : !strcmp(v, "1.2") ? TLS1_2_VERSION : TLS1_3_VERSION;
 }
 
+/* One for all connections: it takes as long to make as a handshake does. */
+static SSL_CTX *tls_context;
+
+static void make_tls_context(void)
+{
+	tls_context = SSL_CTX_new(TLS_client_method());
+}
+
 static bool tls_open(struct client *c, const struct client_options *o)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	int version = o->version ? o->version : tls_version();
 	char path[512];
 	unsigned char alpn[64];
 	size_t len;
 
-	c->ctx = SSL_CTX_new(TLS_client_method());
-	SSL_CTX_set_options(c->ctx, o->ssl_options);
+	pthread_once(&once, make_tls_context);
+	c->ssl = SSL_new(tls_context);
+	SSL_set_options(c->ssl, o->ssl_options);
 	if (version) {
-		SSL_CTX_set_min_proto_version(c->ctx, version);
-		SSL_CTX_set_max_proto_version(c->ctx, version);
+		SSL_set_min_proto_version(c->ssl, version);
+		SSL_set_max_proto_version(c->ssl, version);
 	}
 	if (o->cert) {
 		snprintf(path, sizeof(path), "%s/%s.pem", run_dir(), o->cert);
-		cr_assert_eq(SSL_CTX_use_certificate_chain_file(c->ctx, path), 1);
+		cr_assert_eq(SSL_use_certificate_chain_file(c->ssl, path), 1);
 		snprintf(path, sizeof(path), "%s/%s.key", run_dir(), o->cert);
-		cr_assert_eq(SSL_CTX_use_PrivateKey_file(c->ctx, path, SSL_FILETYPE_PEM), 1);
+		cr_assert_eq(SSL_use_PrivateKey_file(c->ssl, path, SSL_FILETYPE_PEM), 1);
 	}
-	c->ssl = SSL_new(c->ctx);
 	SSL_set_fd(c->ssl, c->fd);
 	if (o->sni)
 		SSL_set_tlsext_host_name(c->ssl, o->sni);
@@ -154,7 +164,6 @@ void client_close(struct client *c)
 		return;
 	if (c->ssl)
 		SSL_free(c->ssl);
-	SSL_CTX_free(c->ctx);
 	if (c->fd >= 0)
 		close(c->fd);
 	free(c->buf);

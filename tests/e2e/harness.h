@@ -302,7 +302,6 @@ struct client_options {
 
 struct client {
 	int fd;
-	SSL_CTX *ctx;
 	SSL *ssl;
 	char *buf;
 	size_t len, cap;

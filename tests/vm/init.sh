@@ -97,17 +97,19 @@ report "{\"insns\":${insns:-0},\"own_insns\":${own:-0},\"broken_gate\":\"$(said 
 # What is left when everything has ended: connections that somebody should have closed, kTLS
 # contexts, programs and maps.
 cat /proc/net/tls_stat
-left() { awk 'NR > 1 && ($4 == "01" || $4 == "02" || $4 == "03" || $4 == "08")' "$@" | wc -l; }
+left() { awk 'NR > 1 && ($4 == "01" || $4 == "02" || $4 == "03" || $4 == "08")' /proc/net/tcp /proc/net/tcp6; }
+left_bpf() { { bpftool prog show; bpftool map show; } | grep '^[0-9]'; }
 i=0
-while [ $i -lt 20 ] && [ "$(left /proc/net/tcp /proc/net/tcp6)" != 0 ]; do
+while [ $i -lt 20 ] && [ "$(left; left_bpf)" ]; do
 	sleep 0.5
 	i=$((i + 1))
 done
 ls -A /sys/fs/bpf
-bpf=$(($(bpftool prog show | grep -c '^[0-9]') + $(bpftool map show | grep -c '^[0-9]')))
-report "{\"leaked_sockets\":$(left /proc/net/tcp /proc/net/tcp6),\
+left
+left_bpf
+report "{\"leaked_sockets\":$(left | wc -l),\"leaked_bpf\":$(left_bpf | wc -l),\
 \"leaked_tls\":$(($(tls_stat TlsCurrTxSw) + $(tls_stat TlsCurrRxSw))),\
-\"leaked_bpf\":$bpf,\"tls_errors\":$(tls_stat TlsDecryptError)}"
+\"tls_errors\":$(tls_stat TlsDecryptError)}"
 report '{"end":true}'
 dmesg >/dev/ttyS2
 sync

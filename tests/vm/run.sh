@@ -47,9 +47,9 @@ plan() {
 	fi
 	echo 'export HT_KTLS=require HT_SHARE=require HT_SLOW=1 HT_NETWORK=shared'
 	if [ -z "$FILTER" ]; then
-		wanted gate && echo 'part gate 3.5 1.3 require tests/bpf -j2'
-		wanted weakened && echo 'part weakened 3.5 1.3 require tests/bpf-weak -j2'
-		wanted everything && echo 'part everything 3.5 1.3 require tests/e2e -j4'
+		wanted gate && echo "part gate 3.5 1.3 require tests/bpf -j$cpus"
+		wanted weakened && echo "part weakened 3.5 1.3 require tests/bpf-weak -j$cpus"
+		wanted everything && echo "part everything 3.5 1.3 require tests/e2e -j$((2 * cpus))"
 		wanted smoke || return 0
 	fi
 	for openssl in 3.0 3.5; do
@@ -58,7 +58,7 @@ plan() {
 				# "everything" has done that one
 				[ -z "$FILTER" ] && wanted everything && [ $openssl-$tls-$gate = 3.5-1.3-require ] &&
 					continue
-				echo "part smoke $openssl $tls $gate tests/e2e -j4" \
+				echo "part smoke $openssl $tls $gate tests/e2e -j$((2 * cpus))" \
 					"--filter '${FILTER:+*}${FILTER:-$smoke}${FILTER:+*}'"
 			done
 		done

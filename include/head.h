@@ -14,14 +14,13 @@
 /* The message: what the verdict program is given, or its like. */
 #ifdef __bpf__
 #define ht_text sk_msg_md
-#define HT_PART_BEGIN const __u8 *data = m->data, *end = m->data_end;
+/* A global function: the verifier looks at it once, not once for each way that leads there. */
+#define HT_PART __attribute__((noinline))
 #else
 struct ht_text {
 	const __u8 *data, *data_end;
 };
-#define HT_PART_BEGIN                                                                              \
-	const __u8 *data = m->data, *end = m->data_end;                                            \
-	(void)pol;
+#define HT_PART HT_INLINE
 #endif
 
 #define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
@@ -713,8 +712,16 @@ HT_INLINE void ht_skip_pairs(struct ht_head *h, const struct ht_policy *pol, con
 
 /* ---- the parts of a step ---- */
 
+/* What the verifier wants to see asked is always there. */
+#define HT_PART_BEGIN                                                                              \
+	const __u8 *data, *end;                                                                    \
+	if (!h || !pol)                                                                            \
+		return 1;                                                                          \
+	data = m->data;                                                                            \
+	end = m->data_end;
+
 /* At the first byte of a line. */
-HT_INLINE int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_PART int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	if (h->lines)
@@ -726,7 +733,7 @@ HT_INLINE int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht
 }
 
 /* In a cookie's name, or before it. */
-HT_INLINE int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_PART int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	__u64 first, w;
@@ -758,7 +765,7 @@ HT_INLINE int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht
 }
 
 /* At a name's end, where no rule spells it out. */
-HT_INLINE int ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_PART int ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	ht_name_match(h, pol, data, end);
@@ -766,10 +773,9 @@ HT_INLINE int ht_part_match(struct ht_text *m, struct ht_head *h, const struct h
 }
 
 /* In a line that is none of our business or in a cookie's value: 1 at its end, the bytes *ret_w. */
-HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
-			   __u64 *ret_w)
+HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, __u64 *ret_w)
 {
-	HT_PART_BEGIN
+	const __u8 *data = m->data, *end = m->data_end;
 	__u32 n, e;
 
 	if (h->mode == HT_MODE_VALUE)
@@ -788,17 +794,16 @@ HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht
 }
 
 /* At the end of a covered pair. */
-HT_INLINE int ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_PART int ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
 	return ht_pair_note(h, pol, data, end, h->pos);
 }
 
 /* At the end of a pair or of a line, the bytes w. */
-HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
-			  __u64 w)
+HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, __u64 w)
 {
-	HT_PART_BEGIN
+	const __u8 *data = m->data, *end = m->data_end;
 
 	if (h->mode == HT_MODE_LINE || (w & 0xff) != ';')
 		return ht_line_end(h, data, end, h->pos, w);
@@ -825,11 +830,11 @@ HT_INLINE int ht_head_step(struct ht_text *m, struct ht_head *h, const struct ht
 		ht_part_match(m, h, pol);
 	if (h->mode == HT_MODE_NAME || h->mode == HT_MODE_MATCH)
 		return 0;
-	if (!ht_part_rest(m, h, pol, &w))
+	if (!ht_part_rest(m, h, &w))
 		return 0;
 	if (h->cur && h->mode == HT_MODE_VALUE && ht_part_note(m, h, pol))
 		return 1;
-	return ht_part_end(m, h, pol, w);
+	return ht_part_end(m, h, w);
 }
 
 /* Before the first step. A message of fewer than 8 bytes is no head: see ht_load(). */

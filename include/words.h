@@ -17,9 +17,11 @@
 #ifdef __bpf__
 /* clang drops a mask that it can prove idle, and the verifier then misses the bound. */
 #define HT_BOUND(x, mask) asm volatile("%0 &= %1" : "+r"(x) : "i"(mask))
+#define HT_OPAQUE(x) asm volatile("" : "+r"(x))
 typedef __u64 ht_word; /* the kernel allows unaligned loads from a message */
 #else
 #define HT_BOUND(x, mask) ((x) &= (mask))
+#define HT_OPAQUE(x)
 typedef __u64 __attribute__((aligned(1), may_alias)) ht_word;
 #endif
 
@@ -37,12 +39,15 @@ typedef __u64 __attribute__((aligned(1), may_alias)) ht_word;
 
 enum ht_head_mode { HT_MODE_LINE = 0, HT_MODE_NAME, HT_MODE_MATCH, HT_MODE_VALUE };
 
-/* 1 if x is 0, else 0, without a branch: each would make the verifier look at all that follows twice. */
+/*
+ * 1 if x is 0, else 0, without a branch: each would make the verifier look at all that follows twice.
+ * clang makes one of what it understands.
+ */
 HT_INLINE __u64 ht_is_zero(__u64 x)
 {
-	x = 1 ^ (x | -x) >> 63;
-	HT_BOUND(x, 1);
-	return x;
+	x |= -x;
+	HT_OPAQUE(x);
+	return 1 ^ x >> 63;
 }
 
 /* How many bits of a word are set. */
@@ -138,11 +143,11 @@ HT_INLINE __u64 ht_scan_words(const __u8 *p, int mode)
 	return 64;
 }
 
-/* The same from `off`, also near the message's end. */
+/* The same from `off`, also near the message's end, where NULs follow. */
 HT_INLINE __u32 ht_scan(const struct ht_head *h, const __u8 *data, const __u8 *end, __u32 off,
 			int mode)
 {
-	__u64 o = off, t, w;
+	__u64 o = off, n, t, w;
 	const __u8 *p;
 	__u32 i;
 
@@ -150,14 +155,17 @@ HT_INLINE __u32 ht_scan(const struct ht_head *h, const __u8 *data, const __u8 *e
 	p = data + o;
 	if (p + 64 <= end)
 		return ht_scan_words(p, mode);
-	for (i = 0; i < 8; i++) {
-		w = p + 8 * i + 8 <= end ? ((const ht_word *)p)[i]
-					 : ht_load(h, data, end, off + 8 * i);
+	for (i = 0; i < 8 && p + 8 * i + 8 <= end; i++) {
+		w = ((const ht_word *)p)[i];
 		t = ht_hints(w, mode) & ~w & HT_HIGH;
 		if (t)
 			return 8 * i + ht_first(t);
 	}
-	return 64;
+	n = 8 * i;
+	HT_BOUND(n, 127); /* idle: where the loop ended is one state, not eight */
+	w = ht_load(h, data, end, off + n);
+	t = ht_hints(w, mode) & ~w & HT_HIGH;
+	return t ? n + ht_first(t) : 64;
 }
 
 #endif

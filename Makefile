@@ -228,7 +228,7 @@ help:
 #? make run [ONCE=1]  the demonstration: nginx, the gateway, real requests; ONCE=1 ends by itself
 #? make test          everything that tests, with one line of totals at the end:
 #?   make lint test-unit test-bpf test-e2e [FILTER=word] fuzz [SECONDS=60]: parts of it
-#? make test-vm       [KERNELS="6.1 6.12 newest"] [FULL=1]: all of it on other kernels under QEMU; slow; of it make test has the gate and a few
+#? make test-vm       [KERNELS="6.1 6.12 newest"] [FULL=1]: all of it on other kernels under QEMU; of it make test has the whole on one
 #? make format        clang-format over the C files
 #? make install       [DESTDIR=] [PREFIX=/usr/local]
 #? make clean

@@ -5,8 +5,9 @@
 # What ran goes to $O/vm/KERNEL: console.log, kernel.log, report.json; and into the table
 # $O/vm/table.md, which readme.sh puts into the README.
 #
-# Everything takes some fifteen times the processor time here: what runs each time (`make test`) is
-# the gate's suite and a few cases of each combination; the whole end-to-end suite is `make test-vm`.
+# Everything takes some ten times the processor time here: what runs each time on each kernel (`make
+# test`) is the gate's suite and a few cases of each combination; the whole end-to-end suite is run on
+# one, on all by `make test-vm`.
 #
 # usage: [O=build] [FULL=1] [FILTER=word | PARTS="gate smoke"] tests/vm/run.sh 6.1 | 6.12 | newest | VERSION
 # parts: gate weakened everything smoke. FULL=1: with bodies of 100 MB and the long stress

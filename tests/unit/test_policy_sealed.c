@@ -768,12 +768,13 @@ Test(policy_sealed, set_cookie)
 		uint64_t life_s;
 		bool persistent;
 	} fields[] = {
-		{"sid=abc", NULL, DAY, false},
-		{"sid=abc; Path=/x; Domain=a.test; Secure; HttpOnly; Partitioned; Priority=High",
+		{"sid=abcdefgh", NULL, DAY, false},
+		{"sid=abcdefgh; Path=/x; Domain=a.test; Secure; HttpOnly; Partitioned; "
+		 "Priority=High",
 		 "; Path=/x; Domain=a.test; Secure; HttpOnly; Partitioned; Priority=High", DAY,
 		 false},
-		{"sid = abc ; Max-Age=600", "; Max-Age=600", 600, true},
-		{"sid=abc;Expires=Fri, 15 Dec 2023 00:00:00 GMT",
+		{"sid = abcdefgh ; Max-Age=600", "; Max-Age=600", 600, true},
+		{"sid=abcdefgh;Expires=Fri, 15 Dec 2023 00:00:00 GMT",
 		 ";Expires=Fri, 15 Dec 2023 00:00:00 GMT", 1702598400 - NOW, true},
 	};
 
@@ -784,16 +785,16 @@ Test(policy_sealed, set_cookie)
 		const uint64_t until = fields[i].persistent ? fields[i].life_s : DAY / 2;
 
 		cr_assert_eq(sign(fields[i].field, &got, &push), HT_SIGN_SEALED, "%zu", i);
-		cr_expect_str_eq(sealed_in(got, &info), "abc", "%s", got);
+		cr_expect_str_eq(sealed_in(got, &info), "abcdefgh", "%s", got);
 		cr_expect_eq(info.issued_s, NOW);
 		cr_expect_eq(info.expires_s, NOW + fields[i].life_s);
 		cr_expect_eq(info.persistent, fields[i].persistent);
-		cr_expect_null(strstr(got, "abc"), "%s", got);
+		cr_expect_null(strstr(got, "abcdefgh"), "%s", got);
 		if (fields[i].attributes)
 			cr_expect_str_eq(strchr(got, ';'), fields[i].attributes);
 		else
 			cr_expect_null(strchr(got, ';'));
-		cr_expect(ht_str_eq(push.sealed, HT_STR("abc")));
+		cr_expect(ht_str_eq(push.sealed, HT_STR("abcdefgh")));
 		cr_expect_eq(push.token.not_after_ns, 5 + until * 1000000000);
 	}
 }

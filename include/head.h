@@ -23,6 +23,14 @@ struct ht_text {
 #define HT_PART HT_INLINE
 #endif
 
+/* How it begins, with what the verifier wants to see asked: nothing is ever `missing`. */
+#define HT_PART_BEGIN(missing)                                                                     \
+	const __u8 *data, *end;                                                                    \
+	if (missing)                                                                               \
+		return 1;                                                                          \
+	data = m->data;                                                                            \
+	end = m->data_end;
+
 #define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
 #define HT_BLANKS_MAX 7			/* around a cookie's name or value */
 #ifndef HT_SKIPS
@@ -185,8 +193,9 @@ HT_INLINE int ht_value_is7(const struct ht_head *h, const __u8 *data, const __u8
 }
 
 /* What the line [h->line, e) says, now that its end is known. */
-HT_INLINE __u8 ht_line_judge(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e)
+HT_PART int ht_part_judge(struct ht_text *m, struct ht_head *h, __u32 e)
 {
+	HT_PART_BEGIN(!h)
 	switch (h->field) {
 	case HT_FIELD_REQUEST:
 		/* "G / HTTP/1.1" is the shortest one */
@@ -220,7 +229,7 @@ HT_INLINE __u8 ht_line_judge(struct ht_head *h, const __u8 *data, const __u8 *en
  * The line ends at e with the bytes w, a control character other than TAB: CR LF or a refusal. Two of them end
  * the head, which must be the end of the message, too.
  */
-HT_INLINE int ht_line_end(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e, __u64 w)
+HT_INLINE int ht_line_end(struct ht_text *m, struct ht_head *h, __u32 e, __u64 w)
 {
 	__u8 reason = 0;
 
@@ -229,7 +238,7 @@ HT_INLINE int ht_line_end(struct ht_head *h, const __u8 *data, const __u8 *end, 
 	if ((w & 0xffff) != ('\r' | '\n' << 8))
 		return ht_head_stop(h, HT_REASON_CONTROL);
 	if (h->field)
-		reason = ht_line_judge(h, data, end, e);
+		reason = ht_part_judge(m, h, e);
 	if (reason)
 		return ht_head_stop(h, reason);
 	h->line = e + 2;
@@ -416,9 +425,10 @@ HT_INLINE int ht_pair_begin(struct ht_head *h, const __u8 *data, const __u8 *end
 }
 
 /* The name ends at e: is it spelt out by a rule, or to be decided upon? */
-HT_INLINE int ht_name_end(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
-			  const __u8 *end, __u32 e)
+HT_PART int ht_part_name_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
+			     __u32 e)
 {
+	HT_PART_BEGIN(!h || !pol)
 	__u32 blanks = 0;
 	__u64 i;
 
@@ -712,18 +722,10 @@ HT_INLINE void ht_skip_pairs(struct ht_head *h, const struct ht_policy *pol, con
 
 /* ---- the parts of a step ---- */
 
-/* What the verifier wants to see asked is always there. */
-#define HT_PART_BEGIN                                                                              \
-	const __u8 *data, *end;                                                                    \
-	if (!h || !pol)                                                                            \
-		return 1;                                                                          \
-	data = m->data;                                                                            \
-	end = m->data_end;
-
 /* At the first byte of a line. */
 HT_PART int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
-	HT_PART_BEGIN
+	HT_PART_BEGIN(!h || !pol)
 	if (h->lines)
 		ht_skip_lines(h, data, end);
 	if (h->pos == h->line)
@@ -735,7 +737,7 @@ HT_PART int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_p
 /* In a cookie's name, or before it. */
 HT_PART int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
-	HT_PART_BEGIN
+	HT_PART_BEGIN(!h || !pol)
 	__u64 first, w;
 	__u32 n, e;
 
@@ -761,13 +763,13 @@ HT_PART int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_p
 	}
 	h->val = e + (w == '=');
 	h->pos = h->val;
-	return ht_name_end(h, pol, data, end, e);
+	return ht_part_name_end(m, h, pol, e);
 }
 
 /* At a name's end, where no rule spells it out. */
 HT_PART int ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
-	HT_PART_BEGIN
+	HT_PART_BEGIN(!h || !pol)
 	ht_name_match(h, pol, data, end);
 	return 0;
 }
@@ -796,17 +798,15 @@ HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, __u64 *ret_w)
 /* At the end of a covered pair. */
 HT_PART int ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
-	HT_PART_BEGIN
+	HT_PART_BEGIN(!h || !pol)
 	return ht_pair_note(h, pol, data, end, h->pos);
 }
 
 /* At the end of a pair or of a line, the bytes w. */
 HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, __u64 w)
 {
-	const __u8 *data = m->data, *end = m->data_end;
-
 	if (h->mode == HT_MODE_LINE || (w & 0xff) != ';')
-		return ht_line_end(h, data, end, h->pos, w);
+		return ht_line_end(m, h, h->pos, w);
 	h->sep = h->pos;
 	h->pos++;
 	h->name = 0;

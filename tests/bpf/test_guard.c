@@ -433,7 +433,12 @@ Test(guard, a_router_lets_through_what_is_not_for_itself)
 	cr_assert_eq(system("ip addr add 192.0.2.200/32 dev lo && "
 			    "ip -6 addr add 2001:db8:5::5/128 dev lo"),
 		     0);
-	cr_expect(drops(&v4) && drops(&v6), "its own address");
+	cr_expect(drops(&v4), "its own address");
+	/* an address of IPv6 is the machine's own when a worker of the kernel's gets to it */
+	for (int look = 0; !drops(&v6); look++) {
+		cr_assert_lt(look, LOOKS_MAX, "its own address");
+		usleep(1000);
+	}
 }
 
 /* ---- bans ---- */

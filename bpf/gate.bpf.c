@@ -486,6 +486,9 @@ __noinline int open_value(struct sk_msg_md *msg, struct ht_sock *st, __u32 which
 	/* whole words are written: the last one must not reach beyond the value */
 	if (len > HT_SEALED_MAX || len + 8 > value->val_len || expired(not_after))
 		return OPEN_UNKNOWN;
+	tag_begin(&s, st);
+	ht_sip_word(&s, not_after);
+	ht_sip_word(&s, len);
 #pragma clang loop unroll(disable)
 	for (i = 0; i < HT_SEALED_MAX / 8 && 8 * i < len; i++) {
 		w = READ(e->text[i]);
@@ -494,16 +497,11 @@ __noinline int open_value(struct sk_msg_md *msg, struct ht_sock *st, __u32 which
 		if (data + at + 8 > end)
 			return OPEN_TORN;
 		*(ht_word *)(data + at) = w;
+		ht_sip_word(&s, w);
 	}
-	value->kept = len;
-	barrier();
-	len = value->kept; /* the verifier forgets which of the lengths it was, or hashes each of them */
-	tag_begin(&s, st);
-	ht_sip_word(&s, not_after);
-	ht_sip_word(&s, len);
-	sip_text(&s, msg, st, value->val, len);
 	if (tag_end(&s) != tag && !WEAK(SEALED_TAG))
 		return OPEN_TORN;
+	value->kept = len;
 	return OPEN_DONE;
 }
 

@@ -14,22 +14,15 @@
 /* The message: what the verdict program is given, or its like. */
 #ifdef __bpf__
 #define ht_text sk_msg_md
-/* A global function: the verifier looks at it once, not once for each way that leads there. */
-#define HT_PART __attribute__((noinline))
+#define HT_PART_BEGIN const __u8 *data = m->data, *end = m->data_end;
 #else
 struct ht_text {
 	const __u8 *data, *data_end;
 };
-#define HT_PART HT_INLINE
+#define HT_PART_BEGIN                                                                              \
+	const __u8 *data = m->data, *end = m->data_end;                                            \
+	(void)pol;
 #endif
-
-/* How it begins, with what the verifier wants to see asked: nothing is ever `missing`. */
-#define HT_PART_BEGIN(missing)                                                                     \
-	const __u8 *data, *end;                                                                    \
-	if (missing)                                                                               \
-		return 1;                                                                          \
-	data = m->data;                                                                            \
-	end = m->data_end;
 
 #define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
 #define HT_BLANKS_MAX 7			/* around a cookie's name or value */
@@ -193,9 +186,8 @@ HT_INLINE int ht_value_is7(const struct ht_head *h, const __u8 *data, const __u8
 }
 
 /* What the line [h->line, e) says, now that its end is known. */
-HT_PART int ht_part_judge(struct ht_text *m, struct ht_head *h, __u32 e)
+HT_INLINE __u8 ht_line_judge(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e)
 {
-	HT_PART_BEGIN(!h)
 	switch (h->field) {
 	case HT_FIELD_REQUEST:
 		/* "G / HTTP/1.1" is the shortest one */
@@ -229,7 +221,7 @@ HT_PART int ht_part_judge(struct ht_text *m, struct ht_head *h, __u32 e)
  * The line ends at e with the bytes w, a control character other than TAB: CR LF or a refusal. Two of them end
  * the head, which must be the end of the message, too.
  */
-HT_INLINE int ht_line_end(struct ht_text *m, struct ht_head *h, __u32 e, __u64 w)
+HT_INLINE int ht_line_end(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e, __u64 w)
 {
 	__u8 reason = 0;
 
@@ -238,7 +230,7 @@ HT_INLINE int ht_line_end(struct ht_text *m, struct ht_head *h, __u32 e, __u64 w
 	if ((w & 0xffff) != ('\r' | '\n' << 8))
 		return ht_head_stop(h, HT_REASON_CONTROL);
 	if (h->field)
-		reason = ht_part_judge(m, h, e);
+		reason = ht_line_judge(h, data, end, e);
 	if (reason)
 		return ht_head_stop(h, reason);
 	h->line = e + 2;
@@ -425,10 +417,9 @@ HT_INLINE int ht_pair_begin(struct ht_head *h, const __u8 *data, const __u8 *end
 }
 
 /* The name ends at e: is it spelt out by a rule, or to be decided upon? */
-HT_PART int ht_part_name_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
-			     __u32 e)
+HT_INLINE int ht_name_end(struct ht_head *h, const struct ht_policy *pol, const __u8 *data,
+			  const __u8 *end, __u32 e)
 {
-	HT_PART_BEGIN(!h || !pol)
 	__u32 blanks = 0;
 	__u64 i;
 
@@ -723,9 +714,9 @@ HT_INLINE void ht_skip_pairs(struct ht_head *h, const struct ht_policy *pol, con
 /* ---- the parts of a step ---- */
 
 /* At the first byte of a line. */
-HT_PART int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
-	HT_PART_BEGIN(!h || !pol)
+	HT_PART_BEGIN
 	if (h->lines)
 		ht_skip_lines(h, data, end);
 	if (h->pos == h->line)
@@ -735,9 +726,9 @@ HT_PART int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_p
 }
 
 /* In a cookie's name, or before it. */
-HT_PART int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
-	HT_PART_BEGIN(!h || !pol)
+	HT_PART_BEGIN
 	__u64 first, w;
 	__u32 n, e;
 
@@ -763,21 +754,22 @@ HT_PART int ht_part_name(struct ht_text *m, struct ht_head *h, const struct ht_p
 	}
 	h->val = e + (w == '=');
 	h->pos = h->val;
-	return ht_part_name_end(m, h, pol, e);
+	return ht_name_end(h, pol, data, end, e);
 }
 
 /* At a name's end, where no rule spells it out. */
-HT_PART int ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_match(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
-	HT_PART_BEGIN(!h || !pol)
+	HT_PART_BEGIN
 	ht_name_match(h, pol, data, end);
 	return 0;
 }
 
 /* In a line that is none of our business or in a cookie's value: 1 at its end, the bytes *ret_w. */
-HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, __u64 *ret_w)
+HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
+			   __u64 *ret_w)
 {
-	const __u8 *data = m->data, *end = m->data_end;
+	HT_PART_BEGIN
 	__u32 n, e;
 
 	if (h->mode == HT_MODE_VALUE)
@@ -796,17 +788,20 @@ HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, __u64 *ret_w)
 }
 
 /* At the end of a covered pair. */
-HT_PART int ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
+HT_INLINE int ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
-	HT_PART_BEGIN(!h || !pol)
+	HT_PART_BEGIN
 	return ht_pair_note(h, pol, data, end, h->pos);
 }
 
 /* At the end of a pair or of a line, the bytes w. */
-HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, __u64 w)
+HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
+			  __u64 w)
 {
+	HT_PART_BEGIN
+
 	if (h->mode == HT_MODE_LINE || (w & 0xff) != ';')
-		return ht_line_end(m, h, h->pos, w);
+		return ht_line_end(h, data, end, h->pos, w);
 	h->sep = h->pos;
 	h->pos++;
 	h->name = 0;
@@ -830,11 +825,11 @@ HT_INLINE int ht_head_step(struct ht_text *m, struct ht_head *h, const struct ht
 		ht_part_match(m, h, pol);
 	if (h->mode == HT_MODE_NAME || h->mode == HT_MODE_MATCH)
 		return 0;
-	if (!ht_part_rest(m, h, &w))
+	if (!ht_part_rest(m, h, pol, &w))
 		return 0;
 	if (h->cur && h->mode == HT_MODE_VALUE && ht_part_note(m, h, pol))
 		return 1;
-	return ht_part_end(m, h, w);
+	return ht_part_end(m, h, pol, w);
 }
 
 /* Before the first step. A message of fewer than 8 bytes is no head: see ht_load(). */

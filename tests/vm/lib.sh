@@ -151,7 +151,7 @@ guest_prepare() {
 # ---- one boot ----
 
 # Without the strings that are fast in hardware: the kernel copies and clears with them, and emulated
-# they go byte by byte (a third of all time that is spent in it).
+# they go byte by byte (a quarter of all time that is spent in it).
 # QEMU 7.2 breaks flags around cmpxchg16b: without it (and AVX, BMI) 6.x is safe. 7.x needs it for
 # sk_storage; what then goes wrong is a false double fault, and that boot is tried again.
 cpu_model() {

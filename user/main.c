@@ -675,6 +675,7 @@ int main(int argc, char **argv)
 	}
 	if (!daemon.file || optind < argc)
 		return usage(stderr);
+	tzset(); /* or strftime() looks for the time zone's file, once, in the middle of a request */
 	ht_common_open(&daemon.common);
 	code = load(&daemon, check);
 	if (!code && !check)

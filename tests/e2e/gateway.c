@@ -22,14 +22,15 @@
 #include <unistd.h>
 
 #include "../port.h"
-#include "harness.h"
+#include "pool.h"
 
 /* A test that does not ask how long the daemon waits must not find out on a busy machine. */
 #define PATIENT                                                                                    \
 	"{ handshake: 120s, head: 120s, connect: 30s, drain: 20s, body: 300s, response: 300s, "    \
 	"idle: 300s }"
-/* The kernel makes room for all of them at every start: 100,000 take longer than the verifier. */
-#define FEW_TOKENS "{ max: 10000 }"
+/* The kernel makes room for all of them at every start: 10,000 take a fifth of what the verifier takes. */
+#define FEW_TOKENS "{ max: 2000 }"
+#define NOTIFY_LEN sizeof(((struct sockaddr_un *)0)->sun_path)
 
 int port_free(void)
 {
@@ -89,7 +90,7 @@ static void config_sites(struct text *c, struct backend *be, const struct gw_spe
 		text_addf(c, "%s", s->site_extra);
 }
 
-static void config_write(struct gw *gw, struct backend *be, const struct gw_spec *s)
+void gw_configure(struct gw *gw, struct backend *be, const struct gw_spec *s)
 {
 	const char *gate = s->gate ? s->gate : getenv("HT_GATE"), *ktls = getenv("HT_KTLS");
 	struct text c = {0};
@@ -123,38 +124,43 @@ static void config_write(struct gw *gw, struct backend *be, const struct gw_spec
 	text_free(&c);
 }
 
-static struct gw *gw_new(const struct gw_spec *s)
+void gw_name(struct gw *gw, const char *name)
 {
-	static int count;
-	struct gw *gw = calloc(1, sizeof(*gw));
-
-	count++;
-	snprintf(gw->dir, sizeof(gw->dir), "%s/gw-%d-%d", run_dir(), getpid(), count);
-	cr_assert_eq(mkdir(gw->dir, 0700), 0, "%s", strerror(errno));
-	snprintf(gw->pin, sizeof(gw->pin), "/sys/fs/bpf/ht-e2e-%s-%d-%d", getenv("HT_E2E_PID"),
-		 getpid(), count);
-	if (s->pin)
-		snprintf(gw->pin, sizeof(gw->pin), "%s", s->pin);
+	snprintf(gw->dir, sizeof(gw->dir), "%s/" GW_DIR "%s", run_dir(), name);
+	snprintf(gw->pin, sizeof(gw->pin), "/sys/fs/bpf/ht-e2e-%s-%s", getenv("HT_E2E_PID"), name);
 	snprintf(gw->control, sizeof(gw->control), "%s/control.sock", gw->dir);
 	snprintf(gw->config, sizeof(gw->config), "%s/hardtack.yaml", gw->dir);
 	snprintf(gw->stderr_path, sizeof(gw->stderr_path), "%s/stderr.log", gw->dir);
 	snprintf(gw->access_path, sizeof(gw->access_path), "%s/access.log", gw->dir);
+}
+
+void gw_new_ports(struct gw *gw)
+{
 	gw->plain = port_free();
 	gw->tls = port_free();
 	gw->tls2 = port_free();
 	gw->ipv6 = port_free();
 	gw->admin = port_free();
-	return gw;
 }
 
-static int notify_open(const char *path)
+static void notify_path(const struct gw *gw, char ret[NOTIFY_LEN])
+{
+	snprintf(ret, NOTIFY_LEN, "%s/notify", gw->dir);
+}
+
+int gw_notify_open(const struct gw *gw)
 {
 	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	cr_assert_lt(strlen(path), sizeof(a.sun_path));
-	memcpy(a.sun_path, path, strlen(path));
-	cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0, "%s", path);
+	notify_path(gw, a.sun_path);
+	unlink(a.sun_path);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0, "%s", a.sun_path);
+	if (gw->caps) { /* it may be somebody else by the time that it is ready */
+		chmod(run_dir(), 0711);
+		chmod(gw->dir, 0711);
+		chmod(a.sun_path, 0666);
+	}
 	return fd;
 }
 
@@ -200,8 +206,9 @@ static void limit_capabilities(uint64_t keep)
 	}
 }
 
-static void daemon_exec(struct gw *gw, const char *notify, pid_t parent)
+static void daemon_exec(struct gw *gw, pid_t parent)
 {
+	char notify[NOTIFY_LEN];
 	int fd = open(gw->stderr_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
 	hand_over(gw);
@@ -211,6 +218,7 @@ static void daemon_exec(struct gw *gw, const char *notify, pid_t parent)
 		_exit(126);
 	dup2(fd, 2);
 	dup2(fd, 1);
+	notify_path(gw, notify);
 	setenv("NOTIFY_SOCKET", notify, 1);
 	signal(SIGPIPE, SIG_DFL);
 	execl(run_daemon(), run_daemon(), "-c", gw->config, (char *)NULL);
@@ -218,7 +226,15 @@ static void daemon_exec(struct gw *gw, const char *notify, pid_t parent)
 	_exit(127);
 }
 
-/* 1 ready, 0 ended before it was, -1 neither in time. */
+pid_t gw_fork(struct gw *gw)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	if (!pid)
+		daemon_exec(gw, parent);
+	return pid;
+}
+
 static int gw_ready(struct gw *gw, int fd)
 {
 	int64_t end = run_now_ms() + run_deadline_ms();
@@ -243,7 +259,7 @@ static int gw_ready(struct gw *gw, int fd)
 	return -1;
 }
 
-static void gw_show_log(struct gw *gw, const char *what)
+void gw_show_log(const struct gw *gw, const char *what)
 {
 	char *log = text_file(gw->stderr_path, NULL), *config = text_file(gw->config, NULL);
 
@@ -253,27 +269,14 @@ static void gw_show_log(struct gw *gw, const char *what)
 	free(config);
 }
 
-/* As gw_ready(). */
-static int gw_launch(struct gw *gw)
+int gw_launch(struct gw *gw)
 {
-	char notify[160];
-	pid_t parent = getpid();
-	int fd, ready;
+	int fd = gw_notify_open(gw), ready;
 
-	snprintf(notify, sizeof(notify), "%s/notify", gw->dir);
-	unlink(notify);
-	fd = notify_open(notify);
-	if (gw->caps) { /* it may be somebody else by the time that it is ready */
-		chmod(run_dir(), 0711);
-		chmod(gw->dir, 0711);
-		chmod(notify, 0666);
-	}
 	gw->draining = false;
 	run_note_start();
-	gw->pid = fork();
-	cr_assert_geq(gw->pid, 0);
-	if (!gw->pid)
-		daemon_exec(gw, notify, parent);
+	gw->pid = gw->pooled ? pool_start(gw) : gw_fork(gw);
+	cr_assert_gt(gw->pid, 0);
 	ready = gw_ready(gw, fd);
 	close(fd);
 	return ready;
@@ -318,22 +321,45 @@ void gw_edit(struct gw *gw, const char *old, const char *new)
 	free(text);
 }
 
-struct gw *gw_start(struct backend *be, const struct gw_spec *spec)
-{
-	static const struct gw_spec plain;
-	struct gw *gw = gw_new(spec ? spec : &plain);
-	int ready;
+const struct gw_spec gw_own = {.own = true};
 
-	config_write(gw, be, spec ? spec : &plain);
-	gw->caps = spec ? spec->caps : 0;
-	if (spec && spec->handed_over) {
+/* What is about its start, or its end. */
+static bool is_own(const struct gw_spec *s)
+{
+	return s->own || s->expect_failure || s->handed_over || s->caps || s->pin || s->gate;
+}
+
+static void gw_prepare(struct gw *gw, struct backend *be, const struct gw_spec *s)
+{
+	static int count;
+	char name[32];
+
+	snprintf(name, sizeof(name), "%d-%d", getpid(), ++count);
+	gw_name(gw, name);
+	cr_assert_eq(mkdir(gw->dir, 0700), 0, "%s", strerror(errno));
+	if (s->pin)
+		snprintf(gw->pin, sizeof(gw->pin), "%s", s->pin);
+	gw_new_ports(gw);
+	gw_configure(gw, be, s);
+	gw->caps = s->caps;
+	if (s->handed_over) {
 		gw->fds[0] = listen_on(gw->plain);
 		gw->fds[1] = listen_on(gw->tls);
 	}
-	ready = gw_launch(gw);
-	if (ready == 1)
+}
+
+struct gw *gw_start(struct backend *be, const struct gw_spec *spec)
+{
+	static const struct gw_spec usual;
+	const struct gw_spec *s = spec ? spec : &usual;
+	struct gw *gw = calloc(1, sizeof(*gw));
+	int ready;
+
+	if (!is_own(s) && pool_take(gw, be, s))
 		return gw;
-	if (ready == 0 && spec && spec->expect_failure)
+	gw_prepare(gw, be, s);
+	ready = gw_launch(gw);
+	if (ready == 1 || (ready == 0 && s->expect_failure))
 		return gw;
 	gw_show_log(gw, "did not become ready");
 	cr_assert_fail("hardtackd did not become ready (exit %d)", gw->exit_status);
@@ -342,6 +368,7 @@ struct gw *gw_start(struct backend *be, const struct gw_spec *spec)
 
 void gw_terminate(struct gw *gw)
 {
+	cr_assert_not(gw->pooled, "a shared gateway: ask for one of your own (gw_own)");
 	if (gw->pid && !gw->draining)
 		kill(gw->pid, SIGTERM);
 	gw->draining = true;
@@ -372,42 +399,59 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return 0;
 }
 
-void gw_stop(struct gw *gw)
+static bool file_has(const char *path, const char *word)
 {
-	size_t len = 0, access_len = 0;
-	char *log, *access_log;
-	int code;
+	size_t len = 0;
+	char *text = text_file(path, &len);
+	bool has = text && text_has(text, len, word);
 
-	gw_terminate(gw);
-	code = gw_end(gw);
-	log = text_file(gw->stderr_path, &len);
-	access_log = text_file(gw->access_path, &access_len);
-	if (code || text_has(log, len, "Sanitizer") || text_has(log, len, "runtime error:"))
-		gw_show_log(gw, "ended badly");
-	cr_assert_eq(code, 0, "hardtackd's exit is %d", code);
-	cr_assert_not(text_has(log, len, "Sanitizer") || text_has(log, len, "runtime error:"),
-		      "a sanitizer report");
-	cr_assert_not(text_has(log, len, E2E_KEY), "the key is in the log");
-	cr_assert_not(access_log && text_has(access_log, access_len, E2E_KEY));
-	if (run_gate_on() || !access(gw->pin, F_OK))
-		nftw(gw->pin, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	if (!getenv("HT_E2E_KEEP"))
-		nftw(gw->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-	free(log);
-	free(access_log);
-	for (int i = 0; i < 2 && gw->fds[0]; i++)
-		close(gw->fds[i]);
-	free(gw);
+	free(text);
+	return has;
 }
 
 bool gw_logged(struct gw *gw, const char *word)
 {
-	size_t len;
-	char *log = text_file(gw->stderr_path, &len);
-	bool has = log && text_has(log, len, word);
+	return file_has(gw->stderr_path, word);
+}
 
-	free(log);
-	return has;
+bool gw_log_is_bad(const struct gw *gw)
+{
+	return file_has(gw->stderr_path, "Sanitizer") ||
+	       file_has(gw->stderr_path, "runtime error:");
+}
+
+void gw_remove(const struct gw *gw)
+{
+	if (run_gate_on() || !access(gw->pin, F_OK))
+		nftw(gw->pin, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	if (!getenv("HT_E2E_KEEP"))
+		nftw(gw->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+void gw_stop(struct gw *gw)
+{
+	int code = 0;
+	bool bad;
+
+	if (!gw->pooled) {
+		gw_terminate(gw);
+		code = gw_end(gw);
+	}
+	bad = gw_log_is_bad(gw);
+	if (code || bad)
+		gw_show_log(gw, "ended badly");
+	cr_assert_eq(code, 0, "hardtackd's exit is %d", code);
+	cr_assert_not(bad, "a sanitizer report");
+	cr_assert_not(file_has(gw->stderr_path, E2E_KEY), "the key is in the log");
+	cr_assert_not(file_has(gw->access_path, E2E_KEY));
+	if (gw->pooled)
+		pool_give_back(gw);
+	else
+		gw_remove(gw);
+	for (int i = 0; i < 2 && gw->fds[0]; i++)
+		close(gw->fds[i]);
+	text_free(&gw->before);
+	free(gw);
 }
 
 long gw_status_kb(struct gw *gw, const char *field)
@@ -462,12 +506,40 @@ static bool sample_matches(const char *line, const char *name, const char *const
 	return true;
 }
 
+static double sample_sum(char *text, const char *name, const char *const *labels, int n)
+{
+	double sum = 0;
+	char *line, *save;
+
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (sample_matches(line, name, labels, n))
+			sum += strtod(strrchr(line, ' ') + 1, NULL);
+	return sum;
+}
+
+/* What a test before has counted: counters only grow. */
+static double sample_before(const struct gw *gw, const char *name, const char *const *labels, int n)
+{
+	static const char *const counters[] = {"_total", "_count", "_sum", "_bucket"};
+	struct text t = {0};
+	double sum = 0;
+
+	for (size_t i = 0; gw->before.p && i < E2E_ARRAY_SIZE(counters); i++) {
+		if (strlen(name) < strlen(counters[i]) ||
+		    strcmp(name + strlen(name) - strlen(counters[i]), counters[i]))
+			continue;
+		text_addf(&t, "%s", gw->before.p);
+		sum = sample_sum(t.p, name, labels, n);
+		text_free(&t);
+	}
+	return sum;
+}
+
 double gw_metric(struct gw *gw, const char *name, ...)
 {
 	const char *labels[8];
 	struct text body = {0};
-	double sum = 0;
-	char *line, *save;
+	double sum;
 	int n = 0;
 	va_list ap;
 
@@ -476,9 +548,7 @@ double gw_metric(struct gw *gw, const char *name, ...)
 		n++;
 	va_end(ap);
 	cr_assert_eq(gw_admin(gw, "/metrics", &body), 200);
-	for (line = strtok_r(body.p, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		if (sample_matches(line, name, labels, n))
-			sum += strtod(strrchr(line, ' ') + 1, NULL);
+	sum = sample_sum(body.p, name, labels, n) - sample_before(gw, name, labels, n);
 	text_free(&body);
 	return sum;
 }

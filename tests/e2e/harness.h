@@ -39,6 +39,7 @@ void run_note_skip(const char *why); /* counted in the last line of the run */
 void run_note_start(void); /* of a daemon: each tries kTLS once, which the kernel counts */
 int64_t run_now_ms(void);
 void run_pause_ms(int ms); /* between two looks at a condition, never instead of one */
+void run_pause(void);	   /* the same; longer where looking takes long */
 
 /* Ends the test early and visibly; in CI (env CI) it is a failure. */
 #define e2e_skip(why)                                                                              \
@@ -83,7 +84,7 @@ void run_pause_ms(int ms); /* between two looks at a condition, never instead of
 		int64_t _end = run_now_ms() + run_deadline_ms();                                   \
 		bool _ok;                                                                          \
 		while (!(_ok = (cond)) && run_now_ms() < _end)                                     \
-			run_pause_ms(5);                                                           \
+			run_pause();                                                               \
 		_ok;                                                                               \
 	})
 
@@ -130,7 +131,7 @@ struct gw_spec {
 	const char *address;	/* of the plain listener; 127.0.0.1 */
 	const char *plain_extra; /* further lines of the plain listener, four blanks deep */
 	const char *site_extra;	 /* further lines of the one site, four blanks deep */
-	const char *timeouts, *limits, *tokens; /* YAML flow maps; tokens: 10000 */
+	const char *timeouts, *limits, *tokens; /* YAML flow maps; tokens: 2000 */
 	const char *keys;			/* further lines of `keys` */
 	const char *top;			/* further lines at top level */
 	const char *gate;			/* instead of what HT_GATE says */
@@ -140,7 +141,9 @@ struct gw_spec {
 	bool handed_over;    /* its plain and TLS sockets are ours (LISTEN_FDS) */
 	uint64_t caps;	     /* capabilities that it has, as bits; 0 = all that we have */
 	bool expect_failure; /* gw_start() returns NULL when it ends before it is ready */
+	bool own; /* where gateways are shared, not one of those: its start or its end matters */
 };
+extern const struct gw_spec gw_own;
 
 struct backend;
 
@@ -152,6 +155,10 @@ struct gw {
 	bool draining;
 	int fds[2]; /* listening sockets that it is handed, 0 = none */
 	uint64_t caps;
+	/* of one that is shared (pool.c) */
+	bool pooled;
+	int lock;
+	struct text before; /* /metrics when this test began */
 };
 
 /* `be` may be NULL where spec says which upstreams. Waits until it is ready. */

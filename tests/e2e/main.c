@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "harness.h"
+#include "pool.h"
 
 static size_t passed, failed;
 
@@ -110,12 +110,15 @@ int main(int argc, char **argv)
 	setenv("HT_E2E_PID", pid, 1);
 	signal(SIGPIPE, SIG_IGN);
 	run_make_certificates();
+	if (pool_on() && pool_open())
+		return 1;
 
 	tests = criterion_initialize();
 	criterion_options.jobs = jobs();
 	if (criterion_handle_args(argc, argv, true))
 		criterion_run_all_tests(tests);
 	criterion_finalize(tests);
+	failed += (size_t)pool_close();
 
 	skipped = lines("skipped", "skipped");
 	printf("starts: %zu\n", lines("starts", NULL));

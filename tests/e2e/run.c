@@ -64,6 +64,8 @@ const char *run_test_name(void)
 {
 	static char name[256];
 
+	if (!criterion_current_test) /* main(), or the keeper */
+		return "no test";
 	snprintf(name, sizeof(name), "%s.%s", criterion_current_test->category,
 		 criterion_current_test->name);
 	return name;
@@ -82,6 +84,11 @@ void run_pause_ms(int ms)
 	struct timespec ts = {ms / 1000, ms % 1000 * 1000000L};
 
 	nanosleep(&ts, NULL);
+}
+
+void run_pause(void)
+{
+	run_pause_ms(run_slow() ? 50 : 5);
 }
 
 bool run_sanitized(void)

@@ -215,8 +215,10 @@ Test(balance, cookie_outlives_the_daemon_and_signing_goes_on)
 {
 	e2e_need_gate();
 	struct backend *a = quiet(backend_start(NULL)), *b = quiet(backend_start(NULL));
-	const char *extra = "    balance: cookie\n    balance-cookie: where\n";
-	struct gw *gw = gw_with(a, b, extra, 1);
+	struct gw_spec spec = {.upstreams = two(a->port, b->port),
+			       .site_extra = "    balance: cookie\n    balance-cookie: where\n",
+			       .own = true};
+	struct gw *gw = gw_start(a, &spec);
 	struct client *c = client_plain(gw);
 	struct response *r;
 	char line[600], set[256];
@@ -231,7 +233,8 @@ Test(balance, cookie_outlives_the_daemon_and_signing_goes_on)
 	on_a = backend_count(a);
 	client_close(c);
 	gw_stop(gw);
-	gw = gw_with(b, a, extra, 1); /* in another order, too */
+	spec.upstreams = two(b->port, a->port); /* in another order, too */
+	gw = gw_start(b, &spec);
 	snprintf(line, sizeof(line), "Cookie: sid=s1; sid_HMAC=%s; %.*s\r\n",
 		 token_for("s1", "127.0.0.1"), (int)strcspn(set, ";"), set);
 	for (int i = 0; i < 4; i++)

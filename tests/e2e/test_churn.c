@@ -491,6 +491,7 @@ Test(churn, everything_is_accounted_for_and_nothing_is_left)
 	gw = gw_start(NULL,
 		      &(struct gw_spec){.upstreams = upstreams.p,
 					.workers = 2,
+					.own = true,
 					.timeouts = "{ handshake: 600s, head: 600s, idle: 600s }"});
 	descriptors = descriptors_at_rest(gw);
 	for (int t = 0; t < SQUADS; t++) {

@@ -473,7 +473,7 @@ static bool turned_away(struct gw *gw)
 static void drain(bool tls)
 {
 	struct backend *be = backend_start(handle_wait);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(be, &gw_own);
 	struct client *busy = tls ? client_tls(gw) : client_plain(gw);
 	struct client *idle = client_plain(gw);
 	struct response *r;
@@ -512,7 +512,8 @@ Test(drain, ends_in_time_though_a_backend_never_answers)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(handle_never);
-	struct gw *gw = gw_start(be, &(struct gw_spec){.timeouts = "{ drain: 500ms }"});
+	struct gw *gw = gw_start(be,
+				 &(struct gw_spec){.timeouts = "{ drain: 500ms }", .own = true});
 	struct client *c = client_plain(gw);
 
 	be->no_record = true;
@@ -527,7 +528,7 @@ Test(drain, no_program_stays_attached)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(be, &gw_own);
 	struct dirent *e;
 	DIR *d;
 

@@ -32,7 +32,7 @@ static void fleet_spec(struct fleet *f)
 		 "  - { name: ring, memcached: [127.0.0.1:%d], directory: copy, poll-every: 100ms, "
 		 "rotate-every: 0s }\n",
 		 f->store.port);
-	f->spec = (struct gw_spec){.cookies = VISITOR_RULES, .keys = f->keys};
+	f->spec = (struct gw_spec){.cookies = VISITOR_RULES, .keys = f->keys, .own = true};
 }
 
 static void fleet_open(struct fleet *f, size_t nodes)
@@ -243,7 +243,7 @@ Test(fleet, a_start_without_memcached)
 
 /* ---- whatever happens, nobody is logged out ---- */
 
-#define PEOPLE (run_small() ? 200 : 2000)
+#define PEOPLE (run_small() ? 16 : 2000)
 
 static void kill_and_back(struct fleet *f)
 {

@@ -313,7 +313,7 @@ static void store_cut_off(bool cut)
 	text_free(&out);
 }
 
-#define PEOPLE (run_small() ? 60 : 240)
+#define PEOPLE (run_small() ? 16 : 240)
 
 Test(fleet_net, rotations_in_mid_traffic_lose_nobody)
 {

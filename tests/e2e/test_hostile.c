@@ -307,7 +307,7 @@ Test(hostile, out_of_descriptors)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(handle_load);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(be, &gw_own);
 	struct client *known = client_plain(gw), *known_tls = client_tls(gw), *w[WAITING];
 	struct client *busy =
 		client_open(&(struct client_options){.port = gw->plain, .rcvbuf = 4096});

@@ -521,7 +521,7 @@ Test(migration, grace_ends)
 	while (lives_with(gw, be, "sid=s")) {
 		cr_assert_lt(run_now_ms(), end, "no end");
 		rounds++;
-		run_pause_ms(5);
+		run_pause();
 	}
 	cr_expect_eq(gw_verdicts(gw, "missing", "grace"), rounds);
 	cr_expect_eq(gw_verdicts(gw, "missing", "strip"), 1);

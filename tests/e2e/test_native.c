@@ -14,6 +14,8 @@ TestSuite(native, .timeout = E2E_TIMEOUT);
 
 #define NATIVE(more) "[ { name: sid, key: shop" more " } ]"
 #define BOUND NATIVE(", bind: [client-ip]")
+/* Between two looks at something that ends within seconds; where they are slow, within many. */
+#define LOOK_MS (run_slow() ? 500 : 20)
 
 /* One session, its token as the client holds it. */
 struct session {
@@ -225,7 +227,7 @@ Test(native, lifetime_ends)
 		client_close(c);
 		renewed += strcmp(last, s.token) != 0;
 		snprintf(last, sizeof(last), "%s", s.token);
-		run_pause_ms(5);
+		run_pause_ms(LOOK_MS);
 	}
 	cr_expect_gt(gw_hits(s.gw), 1);
 	cr_expect_gt(gw_verdicts(s.gw, "expired", "strip"), 0);
@@ -247,7 +249,7 @@ Test(native, kernel_ends_it)
 		while (session_lives(&s, c, true)) {
 			cr_assert_lt(run_now_ms(), end, "no end");
 			rounds++;
-			run_pause_ms(5);
+			run_pause_ms(LOOK_MS);
 			if (warm)
 				continue;
 			client_close(c);

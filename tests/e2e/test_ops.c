@@ -325,7 +325,8 @@ Test(ops, secrets_show_nowhere)
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
 	/* few slots: all of them are dumped, as text, again and again */
-	struct gw *gw = gw_start(be, &(struct gw_spec){.limits = "{ connections: 100 }"});
+	struct gw *gw = gw_start(be,
+				 &(struct gw_spec){.limits = "{ connections: 100 }", .own = true});
 	const char *value = "sessionvalue0123456789";
 	const char *secrets[] = {E2E_KEY, value, token_for(value, "127.0.0.1"), NULL};
 	struct text line = {0}, out = {0};
@@ -509,7 +510,7 @@ Test(ops, control_socket_is_for_its_owner)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(be, &gw_own);
 	struct stat st;
 	char path[160];
 
@@ -527,7 +528,7 @@ Test(ops, killed_daemon_starts_again_on_its_pin)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
-	struct gw *a = gw_start(be, NULL), *b;
+	struct gw *a = gw_start(be, &gw_own), *b;
 	struct text line = {0};
 
 	token_expand(&line, "Cookie: sid=k; sid_HMAC={k}\r\n");

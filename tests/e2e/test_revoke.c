@@ -79,7 +79,7 @@ Test(revoke, at_once_though_it_was_a_hit_and_for_good)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(be, &gw_own);
 	struct client *alice, *bob;
 
 	login(gw, be, LOGIN("alice1"));
@@ -122,7 +122,7 @@ Test(revoke, a_login_with_the_same_id_does_not_lift_it)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(NULL);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(be, &gw_own);
 	struct client *c = client_tls(gw);
 	struct response *r;
 
@@ -150,7 +150,8 @@ Test(revoke, grace_is_none_for_whoever_was_revoked)
 	struct gw *gw =
 		gw_start(be, &(struct gw_spec){.cookies = "[ { name: sid, profile: f5-irule, key: "
 							  "shop, bind: [client-ip], enforce-after: "
-							  "2199-01-01 } ]"});
+							  "2199-01-01 } ]",
+					       .own = true});
 	struct client *c = client_tls(gw);
 	static const char *const fields[] = {"Cookie: sid=alice1\r\n", "Cookie: sid=bob1\r\n"};
 
@@ -182,7 +183,7 @@ static struct gw *two_sites(struct backend *be)
 		  "      - { name: seen, profile: f5-irule, key: shop, bind: [client-ip], "
 		  "mode: report }\n",
 		  be->port, be->port);
-	return gw_start(be, &(struct gw_spec){.sites = sites.p});
+	return gw_start(be, &(struct gw_spec){.sites = sites.p, .own = true});
 }
 
 static bool is_in_at(struct client *c, struct backend *be, const char *host, const char *value)

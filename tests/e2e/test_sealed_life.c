@@ -128,7 +128,7 @@ Test(sealed_life, a_restart)
 {
 	e2e_need_gate();
 	struct backend *be = seal_backend();
-	struct gw *gw = seal_gw(be, RULE(""));
+	struct gw *gw = gw_start(be, &(struct gw_spec){.cookies = RULE(""), .own = true});
 	struct client *c = client_plain(gw);
 	char value[SEAL_MAX + 1];
 

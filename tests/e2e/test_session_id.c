@@ -357,7 +357,7 @@ Test(session_id, it_ends)
 			if (set_cookie_value(r, "sid"))
 				break;
 			cr_expect_str_eq(seen(be), id);
-			run_pause_ms(5);
+			run_pause();
 		}
 		ended++;
 		cr_expect_not(same_session(set_cookie_value(r, "sid"), id));

@@ -17,7 +17,7 @@
 #include "origin.h"
 #include "smuggling.h"
 
-TestSuite(smuggling, .timeout = E2E_TIMEOUT);
+TestSuite(request_smuggling, .timeout = E2E_TIMEOUT);
 
 enum { MAX_WANTS = 8, BROKEN_BODY = -2 };
 
@@ -380,7 +380,7 @@ static void run_corpus(enum origin_kind kind)
 	run->kind = kind;
 	run->origin = origin_start(kind);
 	snprintf(upstream, sizeof(upstream), "127.0.0.1:%d", run->origin->port);
-	run->gw = gw_start(NULL, &(struct gw_spec){.upstreams = upstream});
+	run->gw = gw_start(NULL, &(struct gw_spec){.upstreams = upstream, .own = true});
 	run->victim = client_plain(run->gw);
 	cr_assert_lt(smuggling_count, E2E_ARRAY_SIZE(run->sent));
 	for (size_t number = 0; number < smuggling_count; number++)
@@ -402,19 +402,19 @@ static void run_corpus(enum origin_kind kind)
 			e2e_skip("there is no " name);                                             \
 	} while (0)
 
-Test(smuggling, nginx)
+Test(request_smuggling, nginx)
 {
 	NEED_ORIGIN(ORIGIN_NGINX, "nginx");
 	run_corpus(ORIGIN_NGINX);
 }
 
-Test(smuggling, apache)
+Test(request_smuggling, apache)
 {
 	NEED_ORIGIN(ORIGIN_APACHE, "apache");
 	run_corpus(ORIGIN_APACHE);
 }
 
-Test(smuggling, node)
+Test(request_smuggling, node)
 {
 	NEED_ORIGIN(ORIGIN_NODE, "node");
 	run_corpus(ORIGIN_NODE);

@@ -714,7 +714,7 @@ Test(splice, idle_connections_hold_no_pipe)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(handle);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(be, &gw_own);
 	int others = count_fds(gw, "pipe:");
 	struct client *c[50];
 
@@ -804,7 +804,7 @@ Test(splice, without_descriptors_bodies_are_copied)
 {
 	e2e_need_gate();
 	struct backend *be = backend_start(handle);
-	struct gw *gw = gw_start(be, NULL);
+	struct gw *gw = gw_start(be, &gw_own);
 	struct client *c = client_plain(gw);
 	int others = count_fds(gw, "pipe:");
 	struct rlimit before;

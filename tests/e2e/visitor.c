@@ -142,8 +142,11 @@ static void *group_run(void *arg)
 	size_t ngw = g->crowd->ngw;
 
 	for (int round = 0; !atomic_load(&g->crowd->stop); round++) {
-		for (size_t i = 0; i < g->n && !atomic_load(&g->crowd->stop); i++)
+		for (size_t i = 0; i < g->n && !atomic_load(&g->crowd->stop); i++) {
 			visit(g, i, (i + (size_t)round) % ngw);
+			if (run_slow()) /* or they take all that others need */
+				run_pause();
+		}
 		atomic_store(&g->rounds, round + 1);
 	}
 	return NULL;

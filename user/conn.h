@@ -353,8 +353,13 @@ int ht_conn_identify(struct ht_conn *c);
 /* That client to the policy, now. */
 struct ht_policy_client ht_conn_policy_client(const struct ht_conn *c);
 
-/* Tells the gate; false, and logged unless plaintext just has no room there, if that failed. */
-bool ht_conn_push(struct ht_workspace *ws, const struct ht_push *push);
+/*
+ * Tells the gate; false, and logged unless plaintext just has no room there, if that failed. `again`: for
+ * a head that was judged before, and whose entries may have gone before the gate saw them. A full map
+ * gives up first what nobody has looked up yet, and where all else was, one entry of a head drives out
+ * the one before. Put twice it counts as looked up.
+ */
+bool ht_conn_push(struct ht_workspace *ws, const struct ht_push *push, bool again);
 
 /* Has the kernel the last word on this backend connection? */
 static inline bool ht_conn_is_gated(const struct ht_conn *c)

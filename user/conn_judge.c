@@ -8,25 +8,27 @@
 
 #include <openssl/rand.h>
 
-bool ht_conn_push(struct ht_workspace *ws, const struct ht_push *push)
+bool ht_conn_push(struct ht_workspace *ws, const struct ht_push *push, bool again)
 {
 	int err = ht_offload_push(ws->gateway->offload, push);
 
+	if (!err && again)
+		err = ht_offload_push(ws->gateway->offload, push);
 	if (err && !(push->sealed.p && err == -ENOSPC))
 		ht_log_limited(LOG_ERR, "msg=\"%s not cached\" error=\"%s\"",
 			       push->sealed.p ? "plaintext" : "token", strerror(-err));
 	return !err;
 }
 
-/* False if the gate was not told of some plaintext. */
-static bool judge_push(struct ht_workspace *ws)
+/* False if the gate was not told of some plaintext. `again`: as ht_conn_push(). */
+static bool judge_push(struct ht_workspace *ws, bool again)
 {
 	bool told = true;
 
 	for (size_t i = 0; i < ws->judgement.npushes; i++) {
 		const struct ht_push *push = &ws->judgement.push[i];
 
-		told &= ht_conn_push(ws, push) || !push->sealed.p;
+		told &= ht_conn_push(ws, push, again) || !push->sealed.p;
 	}
 	return told;
 }
@@ -215,7 +217,7 @@ static int judge_once(struct ht_conn *c)
 
 int ht_conn_judge(struct ht_conn *c)
 {
-	const bool opens = c->x.opens;
+	const bool opens = c->x.opens, again = c->x.counted;
 	int err = judge_once(c);
 
 	if (err)
@@ -224,11 +226,11 @@ int ht_conn_judge(struct ht_conn *c)
 		judge_count_judgement(c);
 	c->x.counted = true;
 	c->x.opens = true;
-	if (!judge_push(c->ws) && !opens) {
+	if (!judge_push(c->ws, again) && !opens) {
 		err = judge_once(c);
 		if (err)
 			return err;
-		judge_push(c->ws);
+		judge_push(c->ws, again);
 	}
 	c->x.judged = !ht_conn_is_gated(c); /* else what stands there is for the gate to finish */
 	return 0;
@@ -273,7 +275,7 @@ void ht_conn_count_answer(struct ht_conn *c, const struct ht_gate_answer *a)
 	if (!a->unknown || judge_head(c, a->unknown))
 		return;
 	judge_count_judgement(c);
-	judge_push(c->ws);
+	judge_push(c->ws, false);
 }
 
 bool ht_conn_gate_is_lenient(const struct ht_conn *c)

@@ -99,7 +99,7 @@ static int owe_session(struct ht_conn *c, size_t rule)
 	}
 	c->head.end = c->head.start + (uint32_t)len;
 	if (gated)
-		ht_conn_push(ws, &push);
+		ht_conn_push(ws, &push, c->x.counted);
 	owe(c, rule, true, HT_STR(c->x.policy->rules[rule]->name), l);
 	c->x.issued |= 1u << rule;
 	return 0;

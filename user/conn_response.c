@@ -87,13 +87,13 @@ static void sign_field(struct ht_conn *c, size_t index, struct additions *a)
 	case HT_SIGN_UNCOVERED:
 		return;
 	case HT_SIGN_SIGNED:
-		ht_conn_push(ws, &push);
+		ht_conn_push(ws, &push, false);
 		sign_count(c, a, rule);
 		sign_add(ws, a, index, len);
 		return;
 	case HT_SIGN_SEALED:
 		if (push.sealed.p && ht_conn_is_gated(c)) /* else nobody looks for it */
-			ht_conn_push(ws, &push);
+			ht_conn_push(ws, &push, false);
 		sign_count(c, a, rule);
 		sign_add(ws, a, index, len);
 		return;

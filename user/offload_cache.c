@@ -39,16 +39,22 @@ static void ht_token_merge(struct ht_token *new, const struct ht_token *old)
 		new->not_after_ns = old->not_after_ns;
 }
 
-/* Tells what is new in the map from what takes the place of its like. */
+/*
+ * Tells what is new in the map from what takes the place of its like; and asks for that first, since for
+ * all else the kernel makes room before it looks, and may give up an entry of the same head.
+ */
 static int ht_cached_put(struct ht_cached *c, const struct ht_token_key *key, const void *value)
 {
+	if (!bpf_map_update_elem(c->fd, key, value, BPF_EXIST))
+		return 0;
+	if (errno != ENOENT)
+		return -errno;
 	if (!bpf_map_update_elem(c->fd, key, value, BPF_NOEXIST)) {
 		atomic_fetch_add_explicit(&c->inserted, 1, memory_order_relaxed);
 		return 0;
 	}
-	if (errno != EEXIST)
-		return -errno;
-	return bpf_map_update_elem(c->fd, key, value, BPF_ANY) ? -errno : 0;
+	/* another worker was faster; and what he has put may have gone again */
+	return errno == EEXIST && !bpf_map_update_elem(c->fd, key, value, BPF_ANY) ? 0 : -errno;
 }
 
 static uint64_t ht_cached_evicted(const struct ht_cached *c, size_t live)

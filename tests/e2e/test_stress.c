@@ -3,11 +3,14 @@
  * Many connections, many requests, big bodies, and what they cost in memory. Bytes and answers are
  * counted, never time.
  */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "harness.h"
 
@@ -124,6 +127,103 @@ static void check_log(const char *log)
 	cr_expect_eq(evil, 0, "%d forged sessions at nginx", evil);
 	cr_expect_eq(lost, 0, "%d cookies lost", lost);
 	free(seen);
+}
+
+#define MANY 8
+
+/* A request with MANY covered cookies; its status. */
+static int ask_with_many(struct client *c, int session)
+{
+	struct text line = {0};
+	char value[16];
+	int status;
+
+	snprintf(value, sizeof(value), "s%d", session);
+	text_addf(&line, "Cookie: x=1");
+	for (int i = 0; i < MANY; i++)
+		text_addf(&line, "; c%d=%s; c%d_HMAC=%s", i, value, i,
+			  token_for(value, "127.0.0.1"));
+	text_addf(&line, "\r\n");
+	status = client_get(c, "/", line.p)->status;
+	text_free(&line);
+	return status;
+}
+
+/* The gate's map of tokens; -1 without a gate. */
+static int tokens_open(struct gw *gw, struct bpf_map_info *ret_info)
+{
+	unsigned len = sizeof(*ret_info);
+	char path[200];
+	int fd;
+
+	if (!run_gate_on())
+		return -1;
+	snprintf(path, sizeof(path), "%s/tokens", gw->pin);
+	fd = bpf_obj_get(path);
+	cr_assert_geq(fd, 0, "%s", path);
+	cr_assert_eq(bpf_obj_get_info_by_fd(fd, ret_info, &len), 0);
+	return fd;
+}
+
+/* Other people's entries, as many as there is room for, and each one has been used since. */
+static void tokens_all_in_use(int fd, const struct bpf_map_info *info)
+{
+	size_t cpus = (size_t)libbpf_num_possible_cpus();
+	char *value, *keys, *key, *last = NULL;
+	uint32_t n = 0;
+
+	if (fd < 0)
+		return;
+	value = calloc(cpus, (info->value_size + 7) & ~7U);
+	keys = calloc(2 * info->max_entries, info->key_size);
+	key = calloc(1, info->key_size);
+	for (uint32_t i = 0; i < 2 * info->max_entries; i++) {
+		memcpy(key, &i, sizeof(i));
+		bpf_map_update_elem(fd, key, value, BPF_NOEXIST);
+	}
+	while (n < 2 * info->max_entries && !bpf_map_get_next_key(fd, last, key)) {
+		last = keys + (size_t)n++ * info->key_size;
+		memcpy(last, key, info->key_size);
+	}
+	cr_expect_gt(n, info->max_entries / 2);
+	while (n-- > 0)
+		bpf_map_update_elem(fd, keys + (size_t)n * info->key_size, value, BPF_EXIST);
+	free(value);
+	free(keys);
+	free(key);
+}
+
+/* What is in use keeps its place in a full map, and what has just been put there is what goes. */
+Test(stress, a_map_full_of_what_is_in_use_refuses_nobody)
+{
+	e2e_need_gate();
+	struct text rules = {0};
+	struct backend *be = backend_start(NULL);
+	struct bpf_map_info info = {0};
+	struct client *c;
+	struct gw *gw;
+	int fd;
+
+	be->no_record = true;
+	for (int i = 0; i < MANY; i++)
+		text_addf(&rules,
+			  "%s { name: c%d, profile: f5-irule, key: shop, bind: [client-ip] }",
+			  i ? "," : "[", i);
+	text_addf(&rules, " ]");
+	gw = gw_start(be, &(struct gw_spec){.cookies = rules.p});
+	fd = tokens_open(gw, &info);
+	c = client_plain(gw);
+	for (int i = 0; i < 20; i++) {
+		tokens_all_in_use(fd, &info);
+		cr_expect_eq(ask_with_many(c, i), 200, "%d", i);
+	}
+	cr_expect_eq(gw_passed(gw), 20 * MANY);
+	client_close(c);
+	if (fd >= 0)
+		close(fd);
+	gw_stop(gw);
+	backend_stop(be);
+	text_free(&rules);
 }
 
 Test(stress, ten_thousand_mixed_requests_over_200_connections)

@@ -143,16 +143,31 @@ static __always_inline int withhold(struct run *r, enum ht_verdict verdict, __u3
 
 /* ---- digests ---- */
 
+/* As ht_load(), but of what stands there now: that may be plaintext which the scanner never saw. */
+static __always_inline __u64 load_now(const struct ht_head *h, const struct sk_msg_md *msg,
+				      __u32 off)
+{
+	const __u8 *data = msg->data, *end = msg->data_end;
+	__u64 o = off, last = h->size - 8;
+
+	HT_BOUND(o, HT_OFF_MASK);
+	if (data + o + 8 <= end)
+		return *(const ht_word *)(data + o);
+	HT_BOUND(last, HT_OFF_MASK);
+	if (data + last + 8 > end || o < last || o - last >= 8)
+		return 0;
+	return *(const ht_word *)(data + last) >> (8 * ((o - last) & 7));
+}
+
 /* Whole words of up to 64 bytes at st->sip_off into the hash. */
 static long sip_step(__u32 i, struct run *r)
 {
-	const __u8 *data = r->msg->data, *end = r->msg->data_end;
 	struct ht_sock *st = r->st;
 	__u32 off = st->sip_off, len = st->sip_len, k;
 	struct ht_sip s = st->sip;
 
 	for (k = 0; k < 8 && len >= 8; k++) {
-		ht_sip_word(&s, ht_load(&st->head, data, end, off));
+		ht_sip_word(&s, load_now(&st->head, r->msg, off));
 		off += 8;
 		len -= 8;
 	}
@@ -176,7 +191,7 @@ __noinline int sip_long(struct sk_msg_md *msg, struct ht_sock *st, __u32 off, __
 	len = st->sip_len & 7;
 	if (!len)
 		return 0;
-	tail = ht_load(&st->head, msg->data, msg->data_end, st->sip_off);
+	tail = load_now(&st->head, msg, st->sip_off);
 	ht_sip_word(&st->sip, tail & ((1ULL << (8 * len)) - 1));
 	return 0;
 }
@@ -499,6 +514,7 @@ __noinline int open_value(struct sk_msg_md *msg, struct ht_sock *st, __u32 which
 		*(ht_word *)(data + at) = w;
 		ht_sip_word(&s, w);
 	}
+	HT_MEET(s.v1);
 	if (tag_end(&s) != tag && !WEAK(SEALED_TAG))
 		return OPEN_TORN;
 	value->kept = len;
@@ -772,7 +788,7 @@ static __always_inline int judge_head(struct run *r, __u32 size, __u64 seq)
 	if (pull(r->msg, size))
 		return drop(r, HT_REASON_PULL);
 
-	ht_head_init(&st->head, size);
+	ht_head_init(&st->head, r->msg, size);
 	st->hit = st->forged = st->missing = st->unknown = st->miss = st->memo_hits = 0;
 	if (size < 8)
 		return withhold(r, HT_VERDICT_REFUSED, HT_REASON_INCOMPLETE);

@@ -9,7 +9,7 @@
 
 #include <linux/types.h>
 
-#define HT_ABI 4
+#define HT_ABI 6
 
 #define HT_HEAD_MAX 16384  /* bytes of a request head as it leaves, our own fields included */
 #define HT_RULES_MAX 16	   /* of a site */
@@ -331,15 +331,14 @@ struct ht_cut_run {
 
 /* The scanner's state, see head.h. */
 struct ht_head {
-	__u32 size; /* bytes of the message */
-	__u32 pos;  /* next byte to look at */
-	__u32 line; /* first byte of the current line */
-	__u32 lines;
+	__u64 last;	      /* eight bytes of the message */
+	__u32 size;	      /* all of them, in bytes */
+	__u32 pos;	      /* next byte to look at */
+	__u32 line;	      /* first byte of the current line */
 	__u32 name, name_len; /* cookie modes */
 	__u32 val;	      /* cookie modes: first byte after '=' */
 	__u32 start, sep;     /* as in ht_occ */
-	__u32 pad;
-	__u64 length; /* Content-Length */
+	__u64 length;	      /* Content-Length */
 	__u8 mode, field, flags, reason;
 	__u8 nocc, nval, ncuts, nseen;
 	__u8 cur;     /* the pair that is being read is covered (rule + 1) or a token (any) */

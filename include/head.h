@@ -14,15 +14,12 @@
 /* The message: what the verdict program is given, or its like. */
 #ifdef __bpf__
 #define ht_text sk_msg_md
-#define HT_PART_BEGIN const __u8 *data = m->data, *end = m->data_end;
 #else
 struct ht_text {
 	const __u8 *data, *data_end;
 };
-#define HT_PART_BEGIN                                                                              \
-	const __u8 *data = m->data, *end = m->data_end;                                            \
-	(void)pol;
 #endif
+#define HT_PART_BEGIN const __u8 *data = m->data, *end = m->data_end;
 
 #define HT_STEPS_MAX (HT_HEAD_MAX + 64) /* every step but the last moves by a byte or more */
 #define HT_BLANKS_MAX 7			/* around a cookie's name or value */
@@ -144,13 +141,17 @@ HT_INLINE __u32 ht_value_start(const struct ht_head *h, const __u8 *data, const 
 HT_INLINE __u8 ht_field_length(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e)
 {
 	__u32 off = ht_value_start(h, data, end, h->line + 15), i;
-	__u64 n = 0;
+	__u64 n = 0, w = 0;
 
 	if ((h->flags & HT_HEAD_LENGTH) || off >= e || e - off > 18)
 		return HT_REASON_LENGTH;
 	for (i = 0; i < 18 && off + i < e; i++) {
-		__u64 digit = (ht_load(h, data, end, off + i) & 0xff) - '0';
+		__u64 digit;
 
+		if (!(i & 7))
+			w = ht_load(h, data, end, off + i);
+		digit = (w & 0xff) - '0';
+		w >>= 8;
 		if (digit > 9)
 			return HT_REASON_LENGTH;
 		n = n * 10 + digit;
@@ -163,16 +164,16 @@ HT_INLINE __u8 ht_field_length(struct ht_head *h, const __u8 *data, const __u8 *
 HT_INLINE __u8 ht_field_upgrade(struct ht_head *h, const __u8 *data, const __u8 *end, __u32 e)
 {
 	__u32 off = ht_value_start(h, data, end, h->line + 8), i;
-	__u64 w = ht_load(h, data, end, off);
+	__u64 w = ht_load(h, data, end, off), commas = 0;
 
 	if ((h->flags & HT_HEAD_UPGRADE) || off >= e || e - off > 32)
 		return HT_REASON_UPGRADE;
 	if (((w | HT_FOLD) & HT_LOW(2)) == ('h' | '2' << 8))
 		return HT_REASON_UPGRADE;
-	for (i = 0; i < 32 && off + i < e; i++) {
-		if ((ht_load(h, data, end, off + i) & 0xff) == ',')
-			return HT_REASON_UPGRADE;
-	}
+	for (i = 0; i < 4; i++)
+		commas |= ht_equal_bytes(ht_load(h, data, end, off + 8 * i), ',') << (8 * i);
+	if (commas & ((1ULL << ((e - off) & 63)) - 1))
+		return HT_REASON_UPGRADE;
 	h->flags |= HT_HEAD_UPGRADE;
 	return 0;
 }
@@ -235,7 +236,6 @@ HT_INLINE int ht_line_end(struct ht_head *h, const __u8 *data, const __u8 *end, 
 		return ht_head_stop(h, reason);
 	h->line = e + 2;
 	h->pos = e + 2;
-	h->lines++;
 	h->mode = HT_MODE_LINE;
 	if ((w & 0xffffffff) != HT_W('\r', '\n', '\r', '\n', 0, 0, 0, 0))
 		return 0;
@@ -323,7 +323,7 @@ HT_INLINE int ht_line_begin(struct ht_head *h, const struct ht_policy *pol, cons
 	__u8 reason = 0;
 
 	h->field = HT_FIELD_OTHER;
-	if (h->lines == 0) {
+	if (h->line == 0) {
 		h->field = HT_FIELD_REQUEST;
 		if ((w & HT_LOW(4)) == HT_W('G', 'E', 'T', ' ', 0, 0, 0, 0))
 			h->flags |= HT_HEAD_GET;
@@ -522,9 +522,12 @@ HT_INLINE __u32 ht_seen_find(struct ht_head *h)
 
 	for (i = 0; i < HT_SEEN_MAX / 8 && 8 * i < n; i++)
 		like |= ht_equal_bytes(h->print[i], byte) << (8 * i);
+	HT_FORGET(like, base);
+	HT_FORGET(n, base);
 	HT_BOUND(n, HT_SEEN_MAX * 2 - 1);
 	like &= (1ULL << n) - 1;
 	for (tries = 0; tries < HT_SEEN_TRIES && like; tries++) {
+		HT_FORGET(like, base);
 		i = ht_bits((like & -like) - 1);
 		HT_BOUND(i, HT_SEEN_MAX - 1);
 		if (h->seen[i].base == base)
@@ -558,7 +561,10 @@ HT_INLINE int ht_pair_trim(struct ht_head *h, const __u8 *data, const __u8 *end,
 			return ht_head_stop(h, HT_REASON_BLANKS);
 		tail -= blanks;
 	}
-	*ret_val = val > tail ? tail : val;
+	val = val > tail ? tail : val;
+	HT_FORGET(val, h->size);
+	HT_FORGET(tail, h->size);
+	*ret_val = val;
 	*ret_tail = tail;
 	return 0;
 }
@@ -632,12 +638,14 @@ HT_INLINE int ht_line_matters(__u64 w)
 {
 	/* a set of letters, by their low bits: most lines begin with none of them */
 	__u64 first = 1ULL << ('c' & 31) | 1ULL << ('t' & 31) | 1ULL << ('u' & 31) | 1 | 1 << '\t';
-	__u64 c = (w | HT_FOLD) & 0xffff;
+	__u64 c = (w | HT_FOLD) & 0xffff, differs;
 
 	if (!(first >> (w & 31) & 1))
 		return 0;
-	return c == ('c' | 'o' << 8) || c == ('t' | 'r' << 8) || c == ('u' | 'p' << 8) ||
-	       (c & 0xff) == ' ' || (w & 0xff) == '\t';
+	/* of 64 bits together: 0 if one of the factors is */
+	differs = (c ^ ('c' | 'o' << 8)) * (c ^ ('t' | 'r' << 8)) * (c ^ ('u' | 'p' << 8)) *
+		  ((c & 0xff) ^ ' ') * ((w & 0xff) ^ '\t');
+	return !differs;
 }
 
 /*
@@ -647,9 +655,8 @@ HT_INLINE int ht_line_matters(__u64 w)
  */
 HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *end)
 {
-	__u64 pos = h->pos, line = pos, lines = 0, w, n;
+	__u64 pos = h->pos, line = pos, within = 0, w, n;
 	const __u8 *p;
-	int within = 0; /* not at a line's first byte */
 	__u32 i;
 
 	for (i = 0; i < HT_SKIPS; i++) {
@@ -658,9 +665,11 @@ HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *en
 		if (p + 64 > end || (!within && ht_line_matters(*(const ht_word *)p)))
 			break;
 		n = ht_scan_words(p, HT_MODE_LINE);
+		HT_MEET(n);
 		pos += n;
-		within = n == 64;
-		if (within)
+		within = n >> 6;   /* not at a line's first byte */
+		HT_OPAQUE(within); /* clang knows when it is 1, and would make a state of that */
+		if (n == 64)
 			continue;
 		HT_BOUND(pos, HT_OFF_MASK);
 		p = data + pos;
@@ -672,11 +681,9 @@ HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *en
 			break;
 		pos += 2;
 		line = pos;
-		lines++;
 	}
 	h->pos = pos;
 	h->line = line;
-	h->lines += lines;
 }
 
 /*
@@ -696,6 +703,7 @@ HT_INLINE void ht_skip_pairs(struct ht_head *h, const struct ht_policy *pol, con
 		if (p + 64 > end)
 			break;
 		n = ht_scan_words(p, HT_MODE_VALUE);
+		HT_MEET(n);
 		pos += n;
 		if (n == 64)
 			continue;
@@ -717,7 +725,7 @@ HT_INLINE void ht_skip_pairs(struct ht_head *h, const struct ht_policy *pol, con
 HT_INLINE int ht_part_line(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol)
 {
 	HT_PART_BEGIN
-	if (h->lines)
+	if (h->line)
 		ht_skip_lines(h, data, end);
 	if (h->pos == h->line)
 		return ht_line_begin(h, pol, data, end);
@@ -766,8 +774,7 @@ HT_INLINE int ht_part_match(struct ht_text *m, struct ht_head *h, const struct h
 }
 
 /* In a line that is none of our business or in a cookie's value: 1 at its end, the bytes *ret_w. */
-HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
-			   __u64 *ret_w)
+HT_INLINE int ht_part_rest(struct ht_text *m, struct ht_head *h, __u64 *ret_w)
 {
 	HT_PART_BEGIN
 	__u32 n, e;
@@ -795,8 +802,7 @@ HT_INLINE int ht_part_note(struct ht_text *m, struct ht_head *h, const struct ht
 }
 
 /* At the end of a pair or of a line, the bytes w. */
-HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, const struct ht_policy *pol,
-			  __u64 w)
+HT_INLINE int ht_part_end(struct ht_text *m, struct ht_head *h, __u64 w)
 {
 	HT_PART_BEGIN
 
@@ -825,20 +831,25 @@ HT_INLINE int ht_head_step(struct ht_text *m, struct ht_head *h, const struct ht
 		ht_part_match(m, h, pol);
 	if (h->mode == HT_MODE_NAME || h->mode == HT_MODE_MATCH)
 		return 0;
-	if (!ht_part_rest(m, h, pol, &w))
+	if (!ht_part_rest(m, h, &w))
 		return 0;
 	if (h->cur && h->mode == HT_MODE_VALUE && ht_part_note(m, h, pol))
 		return 1;
-	return ht_part_end(m, h, pol, w);
+	return ht_part_end(m, h, w);
 }
 
-/* Before the first step. A message of fewer than 8 bytes is no head: see ht_load(). */
-HT_INLINE void ht_head_init(struct ht_head *h, __u32 size)
+/* Before the first step. A message of fewer than 8 bytes is no head. */
+HT_INLINE void ht_head_init(struct ht_head *h, const struct ht_text *m, __u32 size)
 {
+	const __u8 *p = m->data, *end = m->data_end;
+	__u64 last = size - 8;
 	__u32 i;
 
+	HT_BOUND(last, HT_OFF_MASK);
+	p += last;
+	h->last = size >= 8 && p + 8 <= end ? *(const ht_word *)p : 0;
 	h->size = size;
-	h->pos = h->line = h->lines = 0;
+	h->pos = h->line = 0;
 	h->name = h->name_len = h->val = h->start = h->sep = 0;
 	h->length = h->base = h->doomed = h->opened = 0;
 	h->mode = h->field = h->flags = h->reason = 0;

@@ -23,7 +23,7 @@ static inline int scan_by(const struct ht_policy *p, unsigned skips, const char 
 
 	scan_skips = skips;
 	memset(h, 0, sizeof(*h));
-	ht_head_init(h, (__u32)len);
+	ht_head_init(h, &t, (__u32)len);
 	while (!ht_head_step(&t, h, p)) {
 		if (++steps >= HT_STEPS_MAX)
 			return -1;
@@ -36,9 +36,9 @@ static inline int scan_same(const struct ht_head *a, const struct ht_head *b)
 {
 	if (a->reason || b->reason)
 		return a->reason == b->reason;
-	return a->flags == b->flags && a->length == b->length && a->lines == b->lines &&
-	       a->nocc == b->nocc && a->nval == b->nval && a->nseen == b->nseen &&
-	       a->doomed == b->doomed && !memcmp(a->occ, b->occ, a->nocc * sizeof(*a->occ)) &&
+	return a->flags == b->flags && a->length == b->length && a->nocc == b->nocc &&
+	       a->nval == b->nval && a->nseen == b->nseen && a->doomed == b->doomed &&
+	       !memcmp(a->occ, b->occ, a->nocc * sizeof(*a->occ)) &&
 	       !memcmp(a->seen, b->seen, a->nseen * sizeof(*a->seen));
 }
 

@@ -766,7 +766,7 @@ static int ht_scan_head(const struct ht_policy_site *s, struct ht_head *h, const
 		return HT_REASON_INCOMPLETE;
 	if (len > HT_HEAD_MAX)
 		return HT_REASON_TOO_LONG;
-	ht_head_init(h, len);
+	ht_head_init(h, &text, (uint32_t)len);
 	while (!ht_head_step(&text, h, &s->gate)) {
 		if (++steps > HT_STEPS_MAX)
 			return HT_REASON_STEPS;

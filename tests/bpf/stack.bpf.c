@@ -46,7 +46,7 @@ static __always_inline long loop_on_the_stack(__u32 n, struct run *r)
 	struct scan s = {.run = r};
 	long steps;
 
-	ht_head_init(&s.head, r->msg->size);
+	ht_head_init(&s.head, r->msg, r->msg->size);
 	steps = bpf_loop(n, step_on_the_stack, &s, 0);
 	r->st->head = s.head;
 	return steps;

@@ -239,7 +239,7 @@ static size_t expected(char *head, size_t len, const char *sealed_names)
 	struct ht_text t = {(const uint8_t *)head, (const uint8_t *)head + len};
 	static struct ht_head h;
 
-	ht_head_init(&h, len);
+	ht_head_init(&h, &t, len);
 	while (!ht_head_step(&t, &h, &rig.site.gate))
 		;
 	cr_assert_eq(h.reason, 0);

@@ -44,7 +44,7 @@ static size_t cut(char *head, size_t len)
 	struct ht_head h;
 
 	memset(&h, 0xaa, sizeof(h));
-	ht_head_init(&h, len);
+	ht_head_init(&h, &t, len);
 	while (!ht_head_step(&t, &h, &pol))
 		;
 	cr_assert_eq(h.reason, 0, "%.*s", (int)len, head);

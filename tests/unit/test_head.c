@@ -61,7 +61,7 @@ static int scan(const char *text, size_t len, struct ht_head *h)
 
 	memcpy(data, text, len);
 	memset(h, 0xaa, sizeof(*h));
-	ht_head_init(h, len);
+	ht_head_init(h, &t, len);
 	while (!ht_head_step(&t, h, &pol))
 		cr_assert_lt(++steps, HT_STEPS_MAX);
 	free(data);

@@ -35,7 +35,7 @@ static int scanned(const char *name)
 	size_t len = (size_t)sprintf(head, "GET / HTTP/1.1\r\nCookie: %s=v\r\n\r\n", name);
 	struct ht_text t = {(const uint8_t *)head, (const uint8_t *)head + len};
 
-	ht_head_init(&h, (uint32_t)len);
+	ht_head_init(&h, &t, (uint32_t)len);
 	while (!ht_head_step(&t, &h, &site.gate))
 		;
 	cr_assert_eq(h.reason, 0);

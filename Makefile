@@ -41,11 +41,12 @@ mains := $(O)/obj/user/main.o $(O)/obj/user/hardtackctl.o
 skels := $(patsubst bpf/%.bpf.c,$(O)/%.skel.h,$(wildcard bpf/*.bpf.c))
 tests := unit bpf e2e
 test_objs = $(patsubst %.c,$(O)/obj/%.o,$(filter-out %.bpf.c,$(wildcard tests/$(1)/*.c)))
+git2 := $(O)/obj/tests/git2.o # not the library, see there
 fuzzers := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 # With -DHT_WEAK the gate has guards that can be left out, so that tests/bpf can show the attacks.
 weak := $(patsubst %.c,$(O)/weak/%.o,user/offload.c $(filter-out %.bpf.c,$(wildcard tests/bpf/*.c)))
 bench_objs := $(patsubst %.c,$(O)/obj/%.o,$(wildcard scripts/bench/*.c))
-objs := $(user) $(foreach t,$(tests),$(call test_objs,$(t))) $(bench_objs)
+objs := $(user) $(foreach t,$(tests),$(call test_objs,$(t))) $(git2) $(bench_objs)
 
 .PHONY: all programs tests fuzzers run test test-unit test-bpf test-e2e test-vm fuzz \
 	bench bench-guard bench-insn lint format install deb clean help FORCE
@@ -93,15 +94,15 @@ $(O)/hardtackd $(O)/hardtackctl:
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(libs)
 
-$(O)/tests/unit: $(call test_objs,unit) $(O)/libhardtack.a
-$(O)/tests/bpf: $(call test_objs,bpf) $(O)/libhardtack.a
-$(O)/tests/bpf-weak: $(weak) $(O)/libhardtack.a
+$(O)/tests/unit: $(call test_objs,unit) $(git2) $(O)/libhardtack.a
+$(O)/tests/bpf: $(call test_objs,bpf) $(git2) $(O)/libhardtack.a
+$(O)/tests/bpf-weak: $(weak) $(git2) $(O)/libhardtack.a
 $(O)/tests/unit $(O)/tests/bpf $(O)/tests/bpf-weak:
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(test_libs)
 
-$(O)/tests/e2e: $(call test_objs,e2e)
+$(O)/tests/e2e: $(call test_objs,e2e) $(git2)
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(ldflags) $(LDFLAGS) -o $@ $^ $(e2e_libs)
@@ -228,7 +229,7 @@ help:
 #? make run [ONCE=1]  the demonstration: nginx, the gateway, real requests; ONCE=1 ends by itself
 #? make test          everything that tests, with one line of totals at the end:
 #?   make lint test-unit test-bpf test-e2e [FILTER=word] fuzz [SECONDS=60]: parts of it
-#? make test-vm       [KERNELS="6.1 6.12 newest"] [FULL=1]: all of it on other kernels under QEMU; of it make test has the whole on one
+#? make test-vm       [KERNELS="6.1 6.12 newest"] [FULL=1]: all of it on other kernels under QEMU; of it make test has the whole on two
 #? make format        clang-format over the C files
 #? make install       [DESTDIR=] [PREFIX=/usr/local]
 #? make clean

@@ -53,7 +53,7 @@ static inline void memcached_run(const struct memcached *m, pid_t parent)
 		_exit(126);
 	/* it must stay who it is: the kernel forgets what we asked for when it becomes another */
 	execlp("memcached", "memcached", "-u", "root", "-l", memcached_address(m), "-p", port, "-t",
-	       "1", "-m", "4", (char *)NULL);
+	       "1", "-m", "4", "-o", "no_lru_maintainer,no_lru_crawler", (char *)NULL);
 	_exit(127);
 }
 

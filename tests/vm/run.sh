@@ -7,7 +7,7 @@
 #
 # Everything takes some ten times the processor time here: what runs each time on each kernel (`make
 # test`) is the gate's suite and a few cases of each combination; the whole end-to-end suite is run on
-# one, on all by `make test-vm`.
+# two, on all by `make test-vm`.
 #
 # usage: [O=build] [FULL=1] [FILTER=word | PARTS="gate smoke"] tests/vm/run.sh 6.1 | 6.12 | newest | VERSION
 # parts: gate weakened everything smoke. FULL=1: with bodies of 100 MB and the long stress
@@ -48,9 +48,10 @@ plan() {
 	fi
 	echo 'export HT_KTLS=require HT_SHARE=require HT_SLOW=1 HT_NETWORK=shared'
 	if [ -z "$FILTER" ]; then
-		wanted gate && echo "part gate 3.5 1.3 require tests/bpf -j$cpus"
-		wanted weakened && echo "part weakened 3.5 1.3 require tests/bpf-weak -j$cpus"
-		wanted everything && echo "part everything 3.5 1.3 require tests/e2e -j$((2 * cpus))"
+		wanted gate && echo "part gate 3.5 1.3 require tests/bpf -j$((cpus + 1))"
+		wanted weakened && echo "part weakened 3.5 1.3 require tests/bpf-weak -j$((cpus + 1))"
+		wanted everything &&
+			echo "HT_GATEWAYS=shared part everything 3.5 1.3 require tests/e2e -j$((3 * cpus))"
 		wanted smoke || return 0
 	fi
 	for openssl in 3.0 3.5; do
@@ -59,7 +60,7 @@ plan() {
 				# "everything" has done that one
 				[ -z "$FILTER" ] && wanted everything && [ $openssl-$tls-$gate = 3.5-1.3-require ] &&
 					continue
-				echo "part smoke $openssl $tls $gate tests/e2e -j$((2 * cpus))" \
+				echo "part smoke $openssl $tls $gate tests/e2e -j$((3 * cpus))" \
 					"--filter '${FILTER:+*}${FILTER:-$smoke}${FILTER:+*}'"
 			done
 		done

@@ -138,6 +138,7 @@ static void node_start(struct net *n, size_t i)
 static bool net_open(struct net *n, const char *poll_every)
 {
 	struct text out = {0};
+	char why[256];
 	bool good;
 
 	*n = (struct net){.store.address = STORE_ADDRESS};
@@ -146,8 +147,12 @@ static bool net_open(struct net *n, const char *poll_every)
 		return false;
 	}
 	good = net_make(n, &out);
-	if (!good)
-		run_note_skip("network namespaces on a bridge can't be made here");
+	if (!good) {
+		snprintf(why, sizeof(why),
+			 "network namespaces on a bridge can't be made here: %.*s",
+			 (int)strcspn(out.p, "\n"), out.p);
+		run_note_skip(why);
+	}
 	text_free(&out);
 	if (!good)
 		return false;

@@ -27,8 +27,10 @@ fi
 ln -sf /proc/self/fd /dev/fd
 ip link set lo up
 ulimit -n 65536
-modprobe tls || echo 'guest: no module tls'
-modprobe veth || echo 'guest: no module veth' # not by two tests at once
+# Not by two tests at once: busybox's modprobe takes a module that another one is loading for loaded.
+for module in tls veth bridge; do
+	modprobe $module || echo "guest: no module $module"
+done
 # A machine with udev has loaded what its processor can do.
 modprobe -a aesni_intel ghash_clmulni_intel 2>/dev/null
 echo 1 >/proc/sys/net/core/bpf_jit_enable 2>/dev/null

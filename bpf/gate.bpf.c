@@ -13,36 +13,9 @@
 #include <bpf/bpf_helpers.h>
 
 #include "cut.h"
-#include "maps.bpf.h"
+#include "digest.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
-
-/*
- * The test suite builds this file a second time with HT_WEAK, where guards can be left out and
- * failures pretended, to show the attacks that they close. In the product both are constantly 0.
- */
-#ifdef HT_WEAK
-#include "../tests/bpf/weak.h"
-const volatile __u32 ht_weak;
-#define WEAK(guard) (ht_weak & HT_WEAK_##guard)
-#define FAIL(call) (ht_weak & HT_FAIL_##call)
-#else
-#define WEAK(guard) 0
-#define FAIL(call) 0
-#endif
-
-#define barrier() asm volatile("" ::: "memory")
-#define READ(x) (*(const volatile __typeof__(x) *)&(x))
-#define WRITE(x, v) (*(volatile __typeof__(x) *)&(x) = (v))
-
-/* Pointers only: a scanner state on the stack is refused by 6.12 and misread by 6.1. */
-struct run {
-	struct sk_msg_md *msg;
-	struct ht_sock *st;
-	struct ht_slot *slot;
-	struct ht_policy *pol;
-	struct ht_counters *counters;
-};
 
 static __always_inline struct ht_counters *counters_here(void)
 {
@@ -139,178 +112,6 @@ static __always_inline int withhold(struct run *r, enum ht_verdict verdict, __u3
 		return drop(r, HT_REASON_POP);
 	answer(r, verdict, reason);
 	return SK_PASS;
-}
-
-/* ---- digests ---- */
-
-/* As ht_load(), but of what stands there now: that may be plaintext which the scanner never saw. */
-static __always_inline __u64 load_now(const struct ht_head *h, const struct sk_msg_md *msg,
-				      __u32 off)
-{
-	const __u8 *data = msg->data, *end = msg->data_end;
-	__u64 o = off, last = h->size - 8;
-
-	HT_BOUND(o, HT_OFF_MASK);
-	if (data + o + 8 <= end)
-		return *(const ht_word *)(data + o);
-	HT_BOUND(last, HT_OFF_MASK);
-	if (data + last + 8 > end || o < last || o - last >= 8)
-		return 0;
-	return *(const ht_word *)(data + last) >> (8 * ((o - last) & 7));
-}
-
-/* Whole words of up to 64 bytes at st->sip_off into the hash. */
-static long sip_step(__u32 i, struct run *r)
-{
-	struct ht_sock *st = r->st;
-	__u32 off = st->sip_off, len = st->sip_len, k;
-	struct ht_sip s = st->sip;
-
-	for (k = 0; k < 8 && len >= 8; k++) {
-		ht_sip_word(&s, load_now(&st->head, r->msg, off));
-		off += 8;
-		len -= 8;
-	}
-	st->sip = s;
-	st->sip_off = off;
-	st->sip_len = len;
-	return len < 8;
-}
-
-/* What is long or near the message's end, into st->sip. Global: the verifier looks at it once. */
-__noinline int sip_long(struct sk_msg_md *msg, struct ht_sock *st, __u32 off, __u32 len)
-{
-	struct run r = {.msg = msg, .st = st};
-	__u64 tail;
-
-	if (!st)
-		return 0;
-	st->sip_off = off;
-	st->sip_len = len;
-	bpf_loop(HT_HEAD_MAX / 64, sip_step, &r, 0);
-	len = st->sip_len & 7;
-	if (!len)
-		return 0;
-	tail = load_now(&st->head, msg, st->sip_off);
-	ht_sip_word(&st->sip, tail & ((1ULL << (8 * len)) - 1));
-	return 0;
-}
-
-/* The bytes [off, off + len) as words, the last one filled with zeros. */
-static __always_inline void sip_text(struct ht_sip *s, struct sk_msg_md *msg, struct ht_sock *st,
-				     __u32 off, __u32 len)
-{
-	const __u8 *p = msg->data, *end = msg->data_end;
-	__u64 o = off;
-	__u32 k;
-
-	HT_BOUND(o, HT_OFF_MASK);
-	p += o;
-	if (len > 64 || p + 64 > end) {
-		st->sip = *s;
-		sip_long(msg, st, off, len);
-		*s = st->sip;
-		return;
-	}
-	for (k = 0; k < 8 && len >= 8; k++) {
-		ht_sip_word(s, ((const ht_word *)p)[k]);
-		len -= 8;
-	}
-	if (k < 8 && len)
-		ht_sip_word(s, ((const ht_word *)p)[k] & ((1ULL << (8 * (len & 7))) - 1));
-}
-
-static __always_inline __u32 generation(__u32 index)
-{
-	__u32 *g = bpf_map_lookup_elem(&gens, &index);
-
-	return g ? READ(*g) : 0;
-}
-
-/*
- * Whose cookie it is and what must not have changed since it was pushed, into `st`: the client's
- * binding, or with `opened` HT_BIND_OPENED, and the generations. 0 if he has no such binding: on-empty
- * is the daemon's business. Each is read once, here.
- */
-static __always_inline int circumstances(struct ht_sock *st, const struct ht_rule *rule,
-					 const struct ht_slot *slot, int opened)
-{
-	__u64 bind = rule->bind;
-
-	HT_BOUND(bind, HT_BINDS_MAX - 1);
-	if (opened)
-		bind = HT_BIND_OPENED;
-	st->bind[0] = READ(slot->bind[bind][0]);
-	st->bind[1] = READ(slot->bind[bind][1]);
-	st->key_gen = generation(rule->key);
-	st->global_gen = generation(HT_GLOBAL_GEN);
-	return !!(st->bind[0] | st->bind[1]);
-}
-
-/* The map key of occurrence `which` & 63 under these circumstances, into st->key. */
-__noinline int session_key(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_rule *rule,
-			   __u32 which)
-{
-	const struct ht_occ *value;
-	__u64 v = which;
-	struct ht_sip s;
-
-	if (!st || !rule)
-		return 0;
-	HT_BOUND(v, HT_OCC_MAX - 1);
-	value = &st->head.occ[v];
-
-	ht_sip_init(&s, st->keys.key, 1);
-	ht_sip_word(&s, rule->id);
-	ht_sip_word(&s, st->bind[0]);
-	ht_sip_word(&s, st->bind[1]);
-	ht_sip_word(&s, value->name_len | (__u64)value->val_len << 32);
-	sip_text(&s, msg, st, value->name, value->name_len);
-	sip_text(&s, msg, st, value->val, value->val_len);
-	st->key.lo = ht_sip_final(&s, 1);
-	st->key.hi = ht_sip_final_hi(&s);
-	if (WEAK(GENERATION)) {
-		struct ht_token_key key = st->key;
-		const struct ht_token *e = bpf_map_lookup_elem(&tokens, &key);
-
-		st->key_gen = e ? e->key_gen : st->key_gen;
-		st->global_gen = e ? e->global_gen : st->global_gen;
-	}
-	return 1;
-}
-
-/* What every tag begins with. */
-static __always_inline void tag_begin(struct ht_sip *s, const struct ht_sock *st)
-{
-	ht_sip_init(s, st->keys.tag, 0);
-	ht_sip_word(s, st->key.lo);
-	ht_sip_word(s, st->key.hi);
-	ht_sip_word(s, st->key_gen | (__u64)st->global_gen << 32);
-}
-
-static __always_inline __u64 tag_end(struct ht_sip *s)
-{
-	__u64 tag = ht_sip_final(s, 0);
-
-	return tag | ht_is_zero(tag); /* 0 marks an unused tag */
-}
-
-/* The tag of the token in occurrence `t` & 63 for st->key, into st->tag. */
-__noinline int token_tag(struct sk_msg_md *msg, struct ht_sock *st, __u32 which)
-{
-	const struct ht_occ *token;
-	__u64 t = which;
-	struct ht_sip s;
-
-	if (!st)
-		return 0;
-	HT_BOUND(t, HT_OCC_MAX - 1);
-	token = &st->head.occ[t];
-	tag_begin(&s, st);
-	ht_sip_word(&s, token->val_len);
-	sip_text(&s, msg, st, token->val, token->val_len);
-	st->tag = tag_end(&s);
-	return 1;
 }
 
 /* ---- judging one cookie ---- */
@@ -472,6 +273,47 @@ static __always_inline enum finding judge_token(struct run *r, const struct ht_r
 
 enum opening { OPEN_UNKNOWN, OPEN_DONE, OPEN_TORN };
 
+#define OPEN_WORDS 32
+
+/* Words `from` to `from` + 31 of `len` bytes of plaintext, to `off` in the message and into `s`. */
+static __always_inline int open_words(struct sk_msg_md *msg, const struct ht_sealed *e, __u64 off,
+				      __u32 len, __u64 from, struct ht_sip *s)
+{
+	const __u8 *data = msg->data, *end = msg->data_end;
+	__u64 at, w;
+	__u32 i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < OPEN_WORDS && 8 * (from + i) < len; i++) {
+		w = READ(e->text[from + i]);
+		at = off + 8 * (from + i);
+		HT_BOUND(at, HT_OFF_MASK);
+		if (data + at + 8 > end)
+			return 0;
+		*(ht_word *)(data + at) = w;
+		ht_sip_word(s, w);
+	}
+	HT_MEET(s->v1);
+	return 1;
+}
+
+/* The same of what is longer. Global: the verifier looks at it once, and not at each word there may be. */
+__noinline int open_more(struct sk_msg_md *msg, struct ht_sock *st, const struct ht_sealed *e,
+			 __u32 i)
+{
+	__u64 from = i;
+	struct ht_sip s;
+
+	if (!st || !e)
+		return 0;
+	HT_BOUND(from, HT_SEALED_MAX / 8 - OPEN_WORDS);
+	s = st->sip;
+	if (!open_words(msg, e, st->sip_off, st->sip_len, from, &s))
+		return 0;
+	st->sip = s;
+	return 1;
+}
+
 /*
  * Puts the plaintext that stands under st->key in the place of occurrence `which` & 63, which is longer.
  * The LRU may recycle the element at any moment: what counts is the tag of the very words that were
@@ -479,8 +321,7 @@ enum opening { OPEN_UNKNOWN, OPEN_DONE, OPEN_TORN };
  */
 __noinline int open_value(struct sk_msg_md *msg, struct ht_sock *st, __u32 which)
 {
-	const __u8 *data = msg->data, *end = msg->data_end;
-	__u64 v = which, at, not_after, tag, w;
+	__u64 v = which, not_after, tag;
 	const struct ht_sealed *e;
 	struct ht_token_key key;
 	struct ht_occ *value;
@@ -504,17 +345,19 @@ __noinline int open_value(struct sk_msg_md *msg, struct ht_sock *st, __u32 which
 	tag_begin(&s, st);
 	ht_sip_word(&s, not_after);
 	ht_sip_word(&s, len);
-#pragma clang loop unroll(disable)
-	for (i = 0; i < HT_SEALED_MAX / 8 && 8 * i < len; i++) {
-		w = READ(e->text[i]);
-		at = value->val + 8 * i;
-		HT_BOUND(at, HT_OFF_MASK);
-		if (data + at + 8 > end)
-			return OPEN_TORN;
-		*(ht_word *)(data + at) = w;
-		ht_sip_word(&s, w);
-	}
 	HT_MEET(s.v1);
+	if (!open_words(msg, e, value->val, len, 0, &s))
+		return OPEN_TORN;
+	if (len > 8 * OPEN_WORDS) {
+		st->sip = s;
+		st->sip_off = value->val;
+		st->sip_len = len;
+		for (i = OPEN_WORDS; i < HT_SEALED_MAX / 8 && 8 * i < len; i += OPEN_WORDS) {
+			if (!open_more(msg, st, e, i))
+				return OPEN_TORN;
+		}
+		s = st->sip;
+	}
 	if (tag_end(&s) != tag && !WEAK(SEALED_TAG))
 		return OPEN_TORN;
 	value->kept = len;
@@ -884,7 +727,7 @@ static __always_inline int read_chunk_line(struct run *r, __u32 size, int last)
 	if (size < 3)
 		return drop(r, wrong);
 	for (i = 0; i < 18; i++) {
-		__u8 c;
+		__u64 c;
 
 		if (p + i + 1 > end)
 			return drop(r, wrong);
@@ -897,6 +740,8 @@ static __always_inline int read_chunk_line(struct run *r, __u32 size, int last)
 			c -= 'a' - 10;
 		else
 			return drop(r, wrong);
+		HT_BOUND(c, 15); /* idle: one state for the verifier */
+		HT_MEET(c);
 		if (n >> 59)
 			return drop(r, wrong);
 		n = n << 4 | c;

@@ -418,6 +418,11 @@ struct ht_sock {
 /* ---- SipHash (Aumasson, Bernstein 2012), inline for both worlds ---- */
 
 #define HT_ROTL(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
+#ifdef __bpf__
+#define HT_NO_UNROLL _Pragma("clang loop unroll(disable)")
+#else
+#define HT_NO_UNROLL
+#endif
 
 static inline __attribute__((always_inline)) void ht_sip_round(struct ht_sip *s)
 {
@@ -454,10 +459,9 @@ static inline __attribute__((always_inline)) void ht_sip_word(struct ht_sip *s, 
 static inline __attribute__((always_inline)) __u64 ht_sip_final(struct ht_sip *s, int wide)
 {
 	s->v2 ^= wide ? 0xee : 0xff;
-	ht_sip_round(s);
-	ht_sip_round(s);
-	ht_sip_round(s);
-	ht_sip_round(s);
+	HT_NO_UNROLL
+	for (int i = 0; i < 4; i++)
+		ht_sip_round(s);
 	return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
 }
 
@@ -465,10 +469,9 @@ static inline __attribute__((always_inline)) __u64 ht_sip_final(struct ht_sip *s
 static inline __attribute__((always_inline)) __u64 ht_sip_final_hi(struct ht_sip *s)
 {
 	s->v1 ^= 0xdd;
-	ht_sip_round(s);
-	ht_sip_round(s);
-	ht_sip_round(s);
-	ht_sip_round(s);
+	HT_NO_UNROLL
+	for (int i = 0; i < 4; i++)
+		ht_sip_round(s);
 	return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
 }
 

@@ -661,9 +661,12 @@ HT_INLINE void ht_skip_lines(struct ht_head *h, const __u8 *data, const __u8 *en
 
 	for (i = 0; i < HT_SKIPS; i++) {
 		HT_BOUND(pos, HT_OFF_MASK); /* one state for the verifier, not one a path */
+		HT_BOUND(line, HT_OFF_MASK);
+		HT_BOUND(within, 1);
 		p = data + pos;
 		if (p + 64 > end || (!within && ht_line_matters(*(const ht_word *)p)))
 			break;
+		HT_MEET(pos);
 		n = ht_scan_words(p, HT_MODE_LINE);
 		HT_MEET(n);
 		pos += n;
@@ -702,6 +705,7 @@ HT_INLINE void ht_skip_pairs(struct ht_head *h, const struct ht_policy *pol, con
 		p = data + pos;
 		if (p + 64 > end)
 			break;
+		HT_MEET(pos);
 		n = ht_scan_words(p, HT_MODE_VALUE);
 		HT_MEET(n);
 		pos += n;

@@ -44,6 +44,7 @@ struct ht_ring_entry {
 	/* The next secret, as the store has it, and since when we know */
 	char next_id[HT_SECRET_ID_LEN + 1];
 	uint64_t next_since_ms;
+	uint64_t answered_ms; /* when the store was last heard of */
 	/* Signs, as the store has it, and was never seen before: others may not have it yet. */
 	char held[HT_SECRET_ID_LEN + 1];
 	uint64_t held_until_ms;
@@ -63,7 +64,8 @@ struct ht_ring_set {
 	struct ht_ring_entry *entry[2 * HT_KEYS_MAX]; /* those of two configurations */
 };
 
-#define HT_RING_SETTLE_POLLS 3 /* intervals after which every node that is well has polled */
+#define HT_RING_SETTLE_POLLS 3	/* intervals after which every node that is well has polled ... */
+#define HT_RING_SILENCE_POLLS 2 /* ... unless the store was silent for so many of them */
 
 uint64_t ht_ring_now_ms(void); /* CLOCK_MONOTONIC */
 

@@ -74,11 +74,28 @@ static void note_answer(struct ht_ring_entry *e, const char *name, const struct 
 	e->troubled = false;
 }
 
+/*
+ * Who had no answer for longer than usual was not the only one: what the others were to have heard of
+ * meanwhile, they may hear of only now.
+ */
+static void note_silence(struct ht_ring_entry *e, uint64_t now_ms)
+{
+	const struct ht_ring_settings *s = e->settings;
+
+	if (s && now_ms - e->answered_ms > HT_RING_SILENCE_POLLS * s->poll_every_ms) {
+		e->next_since_ms = now_ms;
+		e->held_until_ms = now_ms + ht_ring_settle_ms(s);
+	}
+	e->answered_ms = now_ms;
+}
+
 void ht_ring_entry_note(struct ht_ring_entry *e, const char *name, int err,
 			const struct ht_fleet_answer *a, uint64_t now_ms)
 {
-	if (a->reached)
+	if (a->reached) {
 		note_answer(e, name, a);
+		note_silence(e, now_ms);
+	}
 	if (err == -EAGAIN) {
 		e->counts.lease_busy++;
 	} else if (err) {

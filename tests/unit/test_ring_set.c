@@ -163,6 +163,34 @@ Test(ring_set, pauses)
 	cr_expect_eq(ht_ring_pause_ms(3600000, UINT16_MAX), 3600000);
 }
 
+/* What every node knows by now is a matter of time in which the store was there for them. */
+Test(ring_set, nothing_settles_while_the_store_is_silent)
+{
+	struct ht_ring_settings settings = {.poll_every_ms = 100};
+	struct ht_ring_entry e = {.settings = &settings};
+	const struct ht_fleet_answer next = {.reached = true, .next_id = "next"};
+	static const struct {
+		unsigned at_ms;
+		int err;
+		bool reached;
+		unsigned since_ms;
+	} polls[] = {
+		{1000, 0, true, 1000},	   {1100, 0, true, 1000},     {1300, -EAGAIN, true, 1000},
+		{1400, -EIO, false, 1000}, {1450, 0, true, 1000},     {1651, 0, true, 1651},
+		{1750, 0, true, 1651},	   {1850, -EIO, false, 1651}, {2850, -EIO, false, 1651},
+		{2851, 0, true, 2851},
+	};
+
+	for (size_t i = 0; i < sizeof(polls) / sizeof(*polls); i++) {
+		struct ht_fleet_answer a = next;
+
+		a.reached = polls[i].reached;
+		ht_ring_entry_note(&e, "k", polls[i].err, &a, polls[i].at_ms);
+		cr_expect_eq(e.next_since_ms, polls[i].since_ms, "at %u", polls[i].at_ms);
+	}
+	cr_expect_eq(e.held_until_ms, 3151, "nor is what is held let go");
+}
+
 Test(ring_set, whoever_only_looks_makes_nothing)
 {
 	struct ht_keyring *now = NULL;

@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -418,6 +419,20 @@ bool gw_log_is_bad(const struct gw *gw)
 {
 	return file_has(gw->stderr_path, "Sanitizer") ||
 	       file_has(gw->stderr_path, "runtime error:");
+}
+
+void gw_remove_folders(const struct gw *gw)
+{
+	DIR *d = opendir(gw->dir);
+	char path[600];
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		snprintf(path, sizeof(path), "%s/%s", gw->dir, e->d_name);
+		if (e->d_type == DT_DIR && *e->d_name != '.')
+			nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	}
+	closedir(d);
 }
 
 void gw_remove(const struct gw *gw)

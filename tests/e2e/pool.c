@@ -264,19 +264,52 @@ static bool is_quiet(struct gw *gw)
 	return gw_metric(gw, "hardtack_connections", "side=\"client\"", NULL) <= 0;
 }
 
-/* The one that runs, as if it were new; false where it can't be, because that takes a restart. */
-static bool take_over(struct gw *gw)
+/* Reads the configuration that is there now; what it says of that is in `out`. */
+static void reload(struct gw *gw, struct text *out)
+{
+	int notify = gw_notify_open(gw);
+
+	ask(gw, "reload\n", out);
+	close(notify);
+}
+
+/* Apart from its kind it is the usual one: whoever is next wants no restart. */
+static void configure_usual(struct gw *gw, const struct gw_spec *s)
+{
+	gw_configure(gw, NULL,
+		     &(struct gw_spec){
+			     .upstreams = "127.0.0.1:9",
+			     .workers = s->workers,
+			     .tokens = s->tokens,
+			     .cookies = is_sealed(s) ? SEALED_RULE : NULL,
+		     });
+}
+
+/* What a test before has rotated and revoked outlives a reload, unless that key is no longer there. */
+static void forget_keys(struct gw *gw, const struct gw_spec *s)
 {
 	struct text out = {0};
-	int notify;
+
+	configure_usual(gw, s);
+	reload(gw, &out);
+	cr_assert(text_has(out.p, 2, "ok"), "%s", out.p);
+	gw_remove_folders(gw);
+	text_free(&out);
+}
+
+/* The one that runs, as if it were new; false where it can't be, because that takes a restart. */
+static bool take_over(struct gw *gw, struct backend *be, const struct gw_spec *s)
+{
+	struct text out = {0};
 	bool can;
 
 	cr_assert(e2e_wait(is_quiet(gw)), "connections of a test before");
+	if (s->keys)
+		forget_keys(gw, s);
+	gw_configure(gw, be, s);
 	cr_assert_eq(truncate(gw->stderr_path, 0), 0);
 	cr_assert_eq(truncate(gw->access_path, 0), 0);
-	notify = gw_notify_open(gw);
-	ask(gw, "reload\n", &out);
-	close(notify);
+	reload(gw, &out);
 	can = text_has(out.p, 2, "ok") && !strstr(out.p, "until a restart");
 	if (can) {
 		ask(gw, "flush\n", &out);
@@ -286,20 +319,13 @@ static bool take_over(struct gw *gw)
 	return can;
 }
 
-/* For the first that has it. Apart from its kind it is the usual one: whoever is next wants no restart. */
+/* For the first that has it. */
 static void start_anew(struct gw *gw, const struct gw_spec *s)
 {
-	const struct gw_spec usual = {
-		.upstreams = "127.0.0.1:9",
-		.workers = s->workers,
-		.tokens = s->tokens,
-		.cookies = is_sealed(s) ? SEALED_RULE : NULL,
-	};
-
 	gw_remove(gw);
 	cr_assert_eq(mkdir(gw->dir, 0700), 0, "%s", strerror(errno));
 	gw_new_ports(gw);
-	gw_configure(gw, NULL, &usual);
+	configure_usual(gw, s);
 	if (gw_launch(gw) == 1)
 		return;
 	gw_show_log(gw, "did not become ready");
@@ -319,8 +345,7 @@ bool pool_take(struct gw *gw, struct backend *be, const struct gw_spec *s)
 	admin = gw->admin;
 	gw_new_ports(gw);
 	gw->admin = admin;
-	gw_configure(gw, be, s);
-	if (take_over(gw))
+	if (take_over(gw, be, s))
 		return true;
 	pool_give_back(gw);
 	*gw = (struct gw){0};

@@ -28,6 +28,7 @@ int gw_launch(struct gw *gw);		 /* 1 ready, 0 ended before it was, -1 neither in
 pid_t gw_fork(struct gw *gw);		 /* it ends with this process */
 bool gw_log_is_bad(const struct gw *gw);
 void gw_show_log(const struct gw *gw, const char *what);
-void gw_remove(const struct gw *gw); /* its folder and its pins */
+void gw_remove(const struct gw *gw);	     /* its folder and its pins */
+void gw_remove_folders(const struct gw *gw); /* those in its folder */
 
 #endif

@@ -19,6 +19,7 @@ TestSuite(rotation, .timeout = E2E_TIMEOUT);
 #define DIRECTORY "  - { name: ring, directory: keys/ring }\n"
 
 static const struct gw_spec by_directory = {.cookies = VISITOR_RULES, .keys = DIRECTORY};
+static const struct gw_spec to_restart = {.cookies = VISITOR_RULES, .keys = DIRECTORY, .own = true};
 
 struct scene {
 	struct backend *be;
@@ -30,11 +31,9 @@ struct scene {
 static struct scene scene_open(const struct gw_spec *spec)
 {
 	struct scene s = {.be = backend_start(visitor_backend)};
-	struct gw_spec own = *spec;
 
-	own.own = true; /* what has signed outlives a reload, as it should */
 	s.be->no_record = true;
-	s.gw = gw_start(s.be, &own);
+	s.gw = gw_start(s.be, spec);
 	s.c = client_plain(s.gw);
 	cr_assert(visitor_login(&s.v, s.c, "alice"));
 	cr_assert(visitor_is_in(&s.v, s.c));
@@ -78,7 +77,7 @@ static void restart(struct scene *s)
 Test(rotation, a_directory_is_made_and_outlives_the_daemon)
 {
 	e2e_need_gate();
-	struct scene s = scene_open(&by_directory);
+	struct scene s = scene_open(&to_restart);
 	char path[300];
 	struct stat st;
 
@@ -96,7 +95,7 @@ Test(rotation, a_directory_is_made_and_outlives_the_daemon)
 Test(rotation, by_hand_nobody_notices)
 {
 	e2e_need_gate();
-	struct scene s = scene_open(&by_directory);
+	struct scene s = scene_open(&to_restart);
 	struct visitor before = s.v;
 
 	for (int i = 0; i < 3; i++)
@@ -221,7 +220,7 @@ Test(rotation, what_can_not_be_written_changes_nothing)
 Test(rotation, revoked_is_revoked)
 {
 	e2e_need_gate();
-	struct scene s = scene_open(&by_directory);
+	struct scene s = scene_open(&to_restart);
 	struct visitor old = s.v;
 
 	ctl_ok(s.gw, "rotate", "ring");

@@ -17,7 +17,7 @@ TestSuite(fleet, .timeout = E2E_TIMEOUT);
 
 #define NODES 3
 /* Often, but who asks later than twice that takes it for silence, and who asks late loses people. */
-#define POLL_EVERY (run_slow() ? "poll-every: 500ms" : "poll-every: 200ms")
+#define POLL_EVERY (run_slow() ? "poll-every: 300ms" : "poll-every: 200ms")
 
 struct fleet {
 	struct backend *be;
@@ -249,6 +249,7 @@ Test(fleet, a_start_without_memcached)
 /* ---- whatever happens, nobody is logged out ---- */
 
 #define PEOPLE (run_small() ? 16 : 2000)
+#define FEW (run_small() ? 16 : 200)
 
 static void kill_and_back(struct fleet *f)
 {
@@ -391,9 +392,11 @@ Test(fleet, a_store_that_does_not_answer_delays_no_other)
 	memcached_start(&stuck);
 	fleet_spec(&f);
 	text_addf(&keys,
-		  "%s  - { name: stuck, memcached: [127.0.0.1:%d], directory: other, "
-		  "poll-every: 100ms }\n",
-		  f.keys, stuck.port);
+		  "  - { name: ring, memcached: [127.0.0.1:%d], directory: copy, poll-every: 100ms "
+		  "}\n"
+		  "  - { name: stuck, memcached: [127.0.0.1:%d], directory: other, poll-every: "
+		  "100ms }\n",
+		  f.store.port, stuck.port);
 	f.spec.keys = keys.p;
 	f.gw[f.n++] = gw_start(f.be, &f.spec);
 	kill(stuck.pid, SIGSTOP);
@@ -662,7 +665,7 @@ Test(fleet, an_old_gateway_in_the_pool)
 	fleet_spec(&f);
 	for (; f.n < NODES; f.n++)
 		f.gw[f.n] = gw_start(f.be, &f.spec);
-	crowd = crowd_start(f.gw, NODES, 200);
+	crowd = crowd_start(f.gw, NODES, FEW);
 	for (int i = 0; i < 3; i++) {
 		seed_rotates(&f, now_s + i);
 		cr_expect(e2e_wait(all_rotated(&f, i + 1)));
@@ -686,7 +689,7 @@ Test(fleet, a_clock_that_is_ahead)
 	struct fleet f;
 
 	fleet_open(&f, NODES, 0);
-	crowd = crowd_start(f.gw, NODES, 200);
+	crowd = crowd_start(f.gw, NODES, FEW);
 	seed_rotates(&f, now_s + 30);
 	cr_expect(e2e_wait(all_rotated(&f, 1)));
 	cr_expect(crowd_rounds(crowd, 1));

@@ -76,6 +76,9 @@ uint64_t ht_ring_now_ms(void); /* CLOCK_MONOTONIC */
 uint64_t ht_ring_pause_ms(uint64_t every_ms, uint16_t chance);
 uint64_t ht_ring_settle_ms(const struct ht_ring_settings *s);
 
+/* The next secret, if all nodes have had the time to hear of it, or "". The entry has settings. */
+const char *ht_ring_settled_id(const struct ht_ring_entry *e, uint64_t now_ms);
+
 void ht_ring_settings_unref(struct ht_ring_settings *s); /* NULL-safe */
 
 /* The copy of the ring on disk. Counts and says when it can't be written, once. */

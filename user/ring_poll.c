@@ -74,17 +74,20 @@ static void note_answer(struct ht_ring_entry *e, const char *name, const struct 
 	e->troubled = false;
 }
 
+static bool is_silence(const struct ht_ring_entry *e, uint64_t now_ms)
+{
+	return now_ms - e->answered_ms > HT_RING_SILENCE_POLLS * e->settings->poll_every_ms;
+}
+
 /*
  * Who had no answer for longer than usual was not the only one: what the others were to have heard of
  * meanwhile, they may hear of only now.
  */
 static void note_silence(struct ht_ring_entry *e, uint64_t now_ms)
 {
-	const struct ht_ring_settings *s = e->settings;
-
-	if (s && now_ms - e->answered_ms > HT_RING_SILENCE_POLLS * s->poll_every_ms) {
+	if (e->settings && is_silence(e, now_ms)) {
 		e->next_since_ms = now_ms;
-		e->held_until_ms = now_ms + ht_ring_settle_ms(s);
+		e->held_until_ms = now_ms + ht_ring_settle_ms(e->settings);
 	}
 	e->answered_ms = now_ms;
 }
@@ -131,9 +134,11 @@ uint64_t ht_ring_settle_ms(const struct ht_ring_settings *s)
 	return HT_RING_SETTLE_POLLS * s->poll_every_ms;
 }
 
-static const char *settled_id(const struct ht_ring_entry *e, uint64_t now_ms)
+const char *ht_ring_settled_id(const struct ht_ring_entry *e, uint64_t now_ms)
 {
-	return now_ms - e->next_since_ms >= ht_ring_settle_ms(e->settings) ? e->next_id : "";
+	bool settled = now_ms - e->next_since_ms >= ht_ring_settle_ms(e->settings);
+
+	return settled && !is_silence(e, now_ms) ? e->next_id : "";
 }
 
 /* The entry that still has these settings. */
@@ -217,7 +222,7 @@ static void poll_one(struct ht_ring_set *s, struct ht_ring_entry *e)
 	/* somebody else's rotation will do */
 	e->rotate = e->rotate && !strcmp(e->ring->secret[0].id, e->rotate_from);
 	rotate = e->rotate;
-	snprintf(settled, sizeof(settled), "%s", settled_id(e, ht_ring_now_ms()));
+	snprintf(settled, sizeof(settled), "%s", ht_ring_settled_id(e, ht_ring_now_ms()));
 	if (copy && scratch) {
 		*copy = *e->ring;
 		settings->refs++;

@@ -189,6 +189,12 @@ Test(ring_set, nothing_settles_while_the_store_is_silent)
 		cr_expect_eq(e.next_since_ms, polls[i].since_ms, "at %u", polls[i].at_ms);
 	}
 	cr_expect_eq(e.held_until_ms, 3151, "nor is what is held let go");
+	cr_expect_str_eq(ht_ring_settled_id(&e, 3000), "");
+	for (unsigned ms = 2951; ms <= 3151; ms += 100)
+		ht_ring_entry_note(&e, "k", 0, &next, ms);
+	cr_expect_str_eq(ht_ring_settled_id(&e, 3150), "");
+	cr_expect_str_eq(ht_ring_settled_id(&e, 3151), "next");
+	cr_expect_str_eq(ht_ring_settled_id(&e, 3352), "", "silence goes on");
 }
 
 Test(ring_set, whoever_only_looks_makes_nothing)

@@ -25,7 +25,7 @@
 
 #include "pool.h"
 
-#define POOL_MAX 64  /* of a kind: more than there are at once */
+#define POOL_MAX 16  /* of a kind; the kernel attaches 64 programs to a cgroup, of all kinds */
 #define KEPT_MAX 256 /* of all kinds */
 #define NAME_LEN 32
 #define REST_MS 1100 /* a little longer than ht_log_limited() is silent */

@@ -5,7 +5,6 @@
 #ifndef HT_TEST_PORT_H
 #define HT_TEST_PORT_H
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/socket.h>

@@ -432,7 +432,8 @@ void gw_remove_folders(const struct gw *gw)
 		if (e->d_type == DT_DIR && *e->d_name != '.')
 			nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	}
-	closedir(d);
+	if (d)
+		closedir(d);
 }
 
 void gw_remove(const struct gw *gw)

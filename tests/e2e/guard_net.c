@@ -34,6 +34,15 @@ void net_must(const char *words)
 	cr_assert(ip(words), "ip %s", words);
 }
 
+/* One process for all of these lines. */
+static void net_must_all(const char *lines)
+{
+	struct text out = {0};
+
+	cr_assert(netns_shell(&out, "ip -batch - <<.\n%s.\n", lines), "%s%s", lines, out.p);
+	text_free(&out);
+}
+
 /* False where the kernel or ip(8) can't. The test is here afterwards. */
 bool net_open(void)
 {
@@ -45,22 +54,21 @@ bool net_open(void)
 	if (!ip("link add ht0 type veth peer name ht1"))
 		return false;
 	snprintf(move, sizeof(move), "link set ht1 netns /proc/%d/fd/%d", getpid(), net_there);
-	if (!ip(move))
-		return false;
-	net_must("addr add " HERE "/24 dev ht0");
-	net_must("addr add " HERE6 "/64 dev ht0 nodad");
-	net_must("link set ht0 up");
+	net_must(move);
+	net_must_all("link set ht0 up\n"
+		     "addr add " HERE "/24 dev ht0\n"
+		     "addr add " HERE6 "/64 dev ht0 nodad\n"
+		     "route add fd77:1::/64 dev ht0\n"
+		     "route add fd77:2::/64 dev ht0\n");
 	netns_enter(net_there);
-	net_must("addr add " ATTACKER "/24 dev ht1");
-	net_must("addr add " ALICE "/24 dev ht1");
-	net_must("addr add " ATTACKER6 "/64 dev ht1 nodad");
-	net_must("addr add " ACCOMPLICE6 "/64 dev ht1 nodad");
-	net_must("addr add " ALICE6 "/64 dev ht1 nodad");
-	net_must("link set ht1 up");
-	net_must("-6 route add fd77::/64 dev ht1");
+	net_must_all("link set ht1 up\n"
+		     "addr add " ATTACKER "/24 dev ht1\n"
+		     "addr add " ALICE "/24 dev ht1\n"
+		     "addr add " ATTACKER6 "/64 dev ht1 nodad\n"
+		     "addr add " ACCOMPLICE6 "/64 dev ht1 nodad\n"
+		     "addr add " ALICE6 "/64 dev ht1 nodad\n"
+		     "route add fd77::/64 dev ht1\n");
 	netns_enter(net_here);
-	net_must("-6 route add fd77:1::/64 dev ht0");
-	net_must("-6 route add fd77:2::/64 dev ht0");
 	return true;
 }
 

@@ -111,7 +111,7 @@ void token_make(const char *value, size_t len, const char *input, char ret[45]);
  */
 void token_expand(struct text *out, const char *pattern);
 
-uint64_t pattern_hash(uint64_t h, const void *p, size_t len); /* start with 0 */
+uint64_t pattern_hash(uint64_t h, const void *p, size_t len); /* CRC-32; start with 0 */
 void pattern_fill(char *p, size_t len, uint64_t offset);      /* body bytes, by their offset */
 uint64_t pattern_hash_of(uint64_t len);
 

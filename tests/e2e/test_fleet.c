@@ -17,7 +17,7 @@ TestSuite(fleet, .timeout = E2E_TIMEOUT);
 
 #define NODES 3
 /* Often, but who asks later than twice that takes it for silence, and who asks late loses people. */
-#define POLL_EVERY (run_slow() ? "poll-every: 300ms" : "poll-every: 200ms")
+#define POLL_EVERY (run_slow() ? "poll-every: 500ms" : "poll-every: 200ms")
 
 struct fleet {
 	struct backend *be;

@@ -145,7 +145,7 @@ static void *group_run(void *arg)
 		for (size_t i = 0; i < g->n && !atomic_load(&g->crowd->stop); i++) {
 			visit(g, i, (i + (size_t)round) % ngw);
 			if (run_slow()) /* or they take all that others need */
-				run_pause();
+				run_pause_ms(100);
 		}
 		atomic_store(&g->rounds, round + 1);
 	}

@@ -92,6 +92,8 @@ make_root() {
 		install_program "$root" "$O/tests/$f" "ht/tests/$f" || return 1
 	done
 	empty_git2 "$root" || return 1
+	gcc -Wall -Wextra -Werror -O2 -D_GNU_SOURCE -shared -fPIC -o "$root/ht/verified.so" \
+		tests/vm/verified.c || return 1
 	printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n' \
 		>"$root/etc/passwd"
 	printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"

@@ -5,9 +5,10 @@
 # What ran goes to $O/vm/KERNEL: console.log, kernel.log, report.json; and into the table
 # $O/vm/table.md, which readme.sh puts into the README.
 #
-# Everything takes some ten times the processor time here: what runs each time on each kernel (`make
-# test`) is the gate's suite and a few cases of each combination; the whole end-to-end suite is run on
-# two, on all by `make test-vm`.
+# Everything takes some ten times the processor time here, and the verifier took half of that: a gate
+# that it has accepted is handed on (verified.c). What runs each time on each kernel (`make test`) is
+# the gate's suite and a few cases of each combination; the whole end-to-end suite is run on two, on all
+# by `make test-vm`.
 #
 # usage: [O=build] [FULL=1] [FILTER=word | PARTS="gate smoke"] tests/vm/run.sh 6.1 | 6.12 | newest | VERSION
 # parts: gate weakened everything smoke. FULL=1: with bodies of 100 MB and the long stress
@@ -47,6 +48,7 @@ plan() {
 		echo 'export HT_SCALE=small'
 	fi
 	echo 'export HT_KTLS=require HT_SHARE=require HT_SLOW=1 HT_NETWORK=shared'
+	echo 'export LD_PRELOAD=/ht/verified.so'
 	if [ -z "$FILTER" ]; then
 		wanted gate && echo "part gate 3.5 1.3 require tests/bpf -j$((cpus + 1))"
 		wanted weakened && echo "part weakened 3.5 1.3 require tests/bpf-weak -j$((cpus + 1))"
@@ -204,7 +206,7 @@ main() {
 	fi
 	left_out
 	echo "kernel $ran ($package): $((SECONDS - started)) s, $cpu_s s of processor time," \
-		"$tries boot(s)"
+		"$(jq '.gates_verified // 0' "$out/report.json") gates verified, $tries boot(s)"
 	grep -F "| $ran |" "$vm/table.md"
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ $failed = 0 ]

@@ -38,8 +38,9 @@ void run_sweep(void);		     /* main() only: what crashed tests left */
 void run_note_skip(const char *why); /* counted in the last line of the run */
 void run_note_start(void); /* of a daemon: each tries kTLS once, which the kernel counts */
 int64_t run_now_ms(void);
-void run_pause_ms(int ms); /* between two looks at a condition, never instead of one */
-void run_pause(void);	   /* the same; longer where looking takes long */
+void run_pause_ms(int ms);		/* between two looks at a condition, never instead of one */
+void run_pause(void);			/* the same; longer where looking takes long */
+void run_pause_since(int64_t began_ms); /* and the longer the longer one has looked already */
 
 /* Ends the test early and visibly; in CI (env CI) it is a failure. */
 #define e2e_skip(why)                                                                              \
@@ -81,10 +82,10 @@ void run_pause(void);	   /* the same; longer where looking takes long */
 /* Waits until `cond` holds; a false result means that the deadline passed. */
 #define e2e_wait(cond)                                                                             \
 	({                                                                                         \
-		int64_t _end = run_now_ms() + run_deadline_ms();                                   \
+		int64_t _began = run_now_ms();                                                     \
 		bool _ok;                                                                          \
-		while (!(_ok = (cond)) && run_now_ms() < _end)                                     \
-			run_pause();                                                               \
+		while (!(_ok = (cond)) && run_now_ms() < _began + run_deadline_ms())               \
+			run_pause_since(_began);                                                   \
 		_ok;                                                                               \
 	})
 

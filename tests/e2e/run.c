@@ -92,6 +92,13 @@ void run_pause(void)
 	run_pause_ms(run_slow() ? 50 : 5);
 }
 
+void run_pause_since(int64_t began_ms)
+{
+	int64_t ms = (run_now_ms() - began_ms) / 2;
+
+	run_pause_ms(!run_slow() ? 5 : ms < 20 ? 20 : ms > 200 ? 200 : (int)ms);
+}
+
 bool run_sanitized(void)
 {
 	static int known = -1;

@@ -84,20 +84,12 @@ static uint64_t address(const void *p)
 
 /* ---- maps ---- */
 
-static void map_set(const struct map *m, const void *key, const void *value)
+static int map_element(enum bpf_cmd cmd, const struct map *m, const void *key, const void *value)
 {
 	union bpf_attr attr = {
 		.map_fd = (uint32_t)m->fd, .key = address(key), .value = address(value)};
 
-	bpf(BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr));
-}
-
-static int map_get(const struct map *m, const void *key, void *value)
-{
-	union bpf_attr attr = {
-		.map_fd = (uint32_t)m->fd, .key = address(key), .value = address(value)};
-
-	return bpf(BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr));
+	return bpf(cmd, &attr, sizeof(attr));
 }
 
 static void array_clear(const struct map *m, size_t copies)
@@ -105,7 +97,7 @@ static void array_clear(const struct map *m, size_t copies)
 	void *zeros = calloc(copies, (m->value_size + 7U) & ~7U);
 
 	for (uint32_t i = 0; zeros && i < m->max_entries; i++)
-		map_set(m, &i, zeros);
+		map_element(BPF_MAP_UPDATE_ELEM, m, &i, zeros);
 	free(zeros);
 }
 
@@ -263,7 +255,8 @@ static uint64_t constants_hash(uint64_t h)
 		const struct map *m = &object.map[i];
 		void *value = calloc(1, m->value_size);
 
-		if (is_constant(m) && value && !map_get(m, &(uint32_t){0}, value))
+		if (is_constant(m) && value &&
+		    !map_element(BPF_MAP_LOOKUP_ELEM, m, &(uint32_t){0}, value))
 			h = hash(h, value, m->value_size);
 		free(value);
 	}

@@ -236,6 +236,20 @@ pid_t gw_fork(struct gw *gw)
 	return pid;
 }
 
+/* The main thread waits for what happens next: the socket of its notification is closed. */
+static bool main_sleeps(const struct gw *gw)
+{
+	char path[64], state = 0, *text, *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", gw->pid, gw->pid);
+	text = text_file(path, NULL);
+	at = text ? strrchr(text, ')') : NULL;
+	if (at)
+		state = at[2];
+	free(text);
+	return state != 'R';
+}
+
 static int gw_ready(struct gw *gw, int fd)
 {
 	int64_t end = run_now_ms() + run_deadline_ms();
@@ -248,7 +262,7 @@ static int gw_ready(struct gw *gw, int fd)
 		if (poll(&p, 1, 50) > 0) {
 			n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
 			if (n > 0 && text_has(buf, (size_t)n, "READY=1"))
-				return 1;
+				return e2e_wait(main_sleeps(gw)) ? 1 : -1;
 		}
 		if (waitpid(gw->pid, &status, WNOHANG) == gw->pid) {
 			gw->exit_status = WIFEXITED(status) ? WEXITSTATUS(status)
@@ -483,6 +497,25 @@ long gw_status_kb(struct gw *gw, const char *field)
 	free(text);
 	cr_assert_gt(kb, 0, "no %s of the daemon", field);
 	return kb;
+}
+
+int gw_descriptors(const struct gw *gw, bool pipes)
+{
+	char path[64], to[32];
+	struct dirent *e;
+	ssize_t len;
+	DIR *d;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", gw->pid);
+	d = opendir(path);
+	cr_assert(d, "%s", path);
+	while ((e = readdir(d))) {
+		len = readlinkat(dirfd(d), e->d_name, to, sizeof(to));
+		n += e->d_name[0] != '.' && pipes == (len > 5 && !strncmp(to, "pipe:", 5));
+	}
+	closedir(d);
+	return n;
 }
 
 int gw_ctl(struct gw *gw, struct text *out, const char *command, const char *arg)

@@ -175,6 +175,8 @@ bool gw_restart_over(struct gw *gw);
 void gw_edit(struct gw *gw, const char *old, const char *new);
 void gw_write(struct gw *gw, const char *name, const char *text, mode_t mode); /* in its dir */
 long gw_status_kb(struct gw *gw, const char *field); /* VmRSS, VmHWM ... */
+/* How many descriptors the daemon holds: ends of pipes, or all others. */
+int gw_descriptors(const struct gw *gw, bool pipes);
 int gw_ctl(struct gw *gw, struct text *out, const char *command, const char *arg);
 
 int port_free(void); /* a port nobody listens on, outside the ephemeral range */

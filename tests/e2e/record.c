@@ -7,7 +7,6 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <openssl/core_names.h>
@@ -442,30 +441,12 @@ bool rec_end(struct rec *r)
 
 /* ---- a gateway, its backend, and what must hold when it is all over ---- */
 
-/* But for pipes: those that bodies went through are kept for the next. */
-static int fds_of(struct gw *gw)
-{
-	char path[64], what[64];
-	struct dirent *e;
-	int n = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", gw->pid);
-	d = opendir(path);
-	while (d && (e = readdir(d)))
-		n += e->d_name[0] != '.' &&
-		     (readlinkat(dirfd(d), e->d_name, what, sizeof(what)) < 5 ||
-		      strncmp(what, "pipe:", 5));
-	closedir(d);
-	return n;
-}
-
 struct place place_open(backend_fn handler, const struct gw_spec *spec)
 {
 	struct place p = {.be = backend_start(handler)};
 
 	p.gw = gw_start(p.be, spec);
-	p.fds = fds_of(p.gw);
+	p.fds = gw_descriptors(p.gw, false); /* pipes that bodies went through are kept */
 	return p;
 }
 
@@ -475,7 +456,7 @@ bool place_is_quiet(struct place *p)
 	double pooled = gw_metric(p->gw, "hardtack_connections", "side=\"backend\"", NULL);
 
 	return gw_metric(p->gw, "hardtack_connections", "side=\"client\"", NULL) <= 0 &&
-	       fds_of(p->gw) <= p->fds + (int)pooled;
+	       gw_descriptors(p->gw, false) <= p->fds + (int)pooled;
 }
 
 void place_close(struct place *p)
@@ -483,8 +464,8 @@ void place_close(struct place *p)
 	p->be->handler = NULL;
 	backend_reply(p->be, NULL);
 	cr_expect_eq(client_once(p->gw, NULL, ""), 200, "it serves no more");
-	cr_expect(e2e_wait(place_is_quiet(p)), "%d descriptors, %d at the start", fds_of(p->gw),
-		  p->fds);
+	cr_expect(e2e_wait(place_is_quiet(p)), "%d descriptors, %d at the start",
+		  gw_descriptors(p->gw, false), p->fds);
 	gw_stop(p->gw);
 	backend_stop(p->be);
 }

@@ -5,7 +5,6 @@
  * is left over: no socket, slot, map entry or descriptor.
  */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -305,34 +304,14 @@ static void *squad_main(void *arg)
 
 /* ---- what is left ---- */
 
-/* Empty pipes are kept for the next body: they are counted on their own. */
-static int descriptors_of(struct gw *gw, bool pipes)
-{
-	char path[64], to[32];
-	struct dirent *e;
-	ssize_t len;
-	DIR *d;
-	int n = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", gw->pid);
-	d = opendir(path);
-	cr_assert(d);
-	while ((e = readdir(d))) {
-		len = readlinkat(dirfd(d), e->d_name, to, sizeof(to));
-		n += pipes == (len > 5 && !strncmp(to, "pipe:", 5));
-	}
-	closedir(d);
-	return n;
-}
-
-/* Without those of what has just ended, as a notification or a request for metrics. */
+/* Without that of a request for metrics that has just ended. */
 static int descriptors_at_rest(struct gw *gw)
 {
-	int n = descriptors_of(gw, false), now;
+	int n = gw_descriptors(gw, false), now;
 
 	for (int same = 0; same < 20; same++) {
 		run_pause_ms(5);
-		now = descriptors_of(gw, false);
+		now = gw_descriptors(gw, false);
 		if (now != n)
 			same = 0;
 		n = now;
@@ -436,11 +415,11 @@ static void expect_nothing_left(struct gw *gw, struct backend **be, int descript
 		  sockets_with(gw->tls, 0));
 	cr_expect(e2e_wait(backend_sockets(be) == idle_upstream(gw)),
 		  "%d sockets for %d pooled connections", backend_sockets(be), idle_upstream(gw));
-	cr_expect(e2e_wait(descriptors_of(gw, false) - idle_upstream(gw) == descriptors),
+	cr_expect(e2e_wait(gw_descriptors(gw, false) - idle_upstream(gw) == descriptors),
 		  "%d descriptors, %d of them pooled, without them %d before",
-		  descriptors_of(gw, false), idle_upstream(gw), descriptors);
-	cr_expect_leq(descriptors_of(gw, true), PIPES_MAX, "%d ends of pipes",
-		      descriptors_of(gw, true));
+		  gw_descriptors(gw, false), idle_upstream(gw), descriptors);
+	cr_expect_leq(gw_descriptors(gw, true), PIPES_MAX, "%d ends of pipes",
+		      gw_descriptors(gw, true));
 	if (!run_gate_on())
 		return;
 	cr_expect(e2e_wait(entries_of(gw, "admit", "gated") == idle_upstream(gw)),

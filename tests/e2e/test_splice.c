@@ -5,7 +5,6 @@
  * works everywhere, and over TLS, where it works as far as the kernel has the keys.
  */
 #include <criterion/criterion.h>
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -164,29 +163,6 @@ static bool has_pipes(struct gw *gw, bool tls, const char *ktls)
 	client_close(c);
 	snprintf(label, sizeof(label), "%s=\"on\"", ktls);
 	return gw_metric(gw, "hardtack_tls_connections_total", label, NULL) > 0;
-}
-
-/* Open descriptors of the daemon whose link begins like that. */
-static int count_fds(struct gw *gw, const char *what)
-{
-	char path[320], link[64];
-	struct dirent *e;
-	int count = 0;
-	DIR *d;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", gw->pid);
-	d = opendir(path);
-	cr_assert(d, "%s", path);
-	while ((e = readdir(d))) {
-		ssize_t n;
-
-		snprintf(path, sizeof(path), "/proc/%d/fd/%s", gw->pid, e->d_name);
-		n = readlink(path, link, sizeof(link) - 1);
-		link[n > 0 ? n : 0] = 0;
-		count += !strncmp(link, what, strlen(what));
-	}
-	closedir(d);
-	return count;
 }
 
 /* ---- exact at every size ---- */
@@ -547,7 +523,7 @@ static void clients_that_go(bool tls)
 	}
 	cr_expect(e2e_wait(gw_metric(gw, "hardtack_connections", "side=\"client\"", NULL) == 1));
 	/* what was left in pipes went with them; those that were empty are kept for others */
-	cr_expect_leq(count_fds(gw, "pipe:"), 2 * 2 * 32);
+	cr_expect_leq(gw_descriptors(gw, true), 2 * 2 * 32);
 	client_close(other);
 	gw_stop(gw);
 	backend_stop(be);
@@ -715,7 +691,7 @@ Test(splice, idle_connections_hold_no_pipe)
 	e2e_need_gate();
 	struct backend *be = backend_start(handle);
 	struct gw *gw = gw_start(be, &gw_own);
-	int others = count_fds(gw, "pipe:");
+	int others = gw_descriptors(gw, true);
 	struct client *c[50];
 
 	for (size_t i = 0; i < E2E_ARRAY_SIZE(c); i++) {
@@ -726,7 +702,7 @@ Test(splice, idle_connections_hold_no_pipe)
 	cr_expect_gt(spliced(gw, "response"), 0);
 	cr_expect_gt(spliced(gw, "request"), 0);
 	/* one after the other they all had the same two, one for each direction */
-	cr_expect_eq(count_fds(gw, "pipe:"), others + 4);
+	cr_expect_eq(gw_descriptors(gw, true), others + 4);
 	for (size_t i = 0; i < E2E_ARRAY_SIZE(c); i++)
 		client_close(c[i]);
 	gw_stop(gw);
@@ -806,7 +782,7 @@ Test(splice, without_descriptors_bodies_are_copied)
 	struct backend *be = backend_start(handle);
 	struct gw *gw = gw_start(be, &gw_own);
 	struct client *c = client_plain(gw);
-	int others = count_fds(gw, "pipe:");
+	int others = gw_descriptors(gw, true);
 	struct rlimit before;
 	char file[256];
 	double had;
@@ -823,7 +799,7 @@ Test(splice, without_descriptors_bodies_are_copied)
 	expect_down(c, "chunked", MB, 200000);
 	expect_up(c, be, MB, 0);
 	expect_up(c, be, MB, 200000);
-	cr_expect_eq(count_fds(gw, "pipe:"), others);
+	cr_expect_eq(gw_descriptors(gw, true), others);
 
 	/* before the metrics: they need a descriptor, too */
 	cr_assert_eq(prlimit(gw->pid, RLIMIT_NOFILE, &before, NULL), 0);

@@ -329,7 +329,7 @@ Test(rotation, no_push_outruns_a_revocation)
 
 	spec.workers = 2;
 	s = scene_open(&spec);
-	for (int round = 0; round < (run_small() ? 10 : 40); round++) {
+	for (int round = 0; round < (run_small() ? 5 : 40); round++) {
 		cr_assert(visitor_login(&s.v, s.c, "carol"));
 		for (size_t i = 0; i < E2E_ARRAY_SIZE(r); i++) {
 			r[i] = (struct regular){.gw = s.gw, .v = s.v};

@@ -525,6 +525,25 @@ int gw_ctl(struct gw *gw, struct text *out, const char *command, const char *arg
 	return run_command(out, argv);
 }
 
+bool gw_ask(struct gw *gw, struct text *out, const char *line)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char buf[4096];
+	ssize_t n;
+
+	text_clear(out);
+	cr_assert_gt(fd, 0);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", gw->control);
+	if (!connect(fd, (struct sockaddr *)&un, sizeof(un)) &&
+	    send(fd, line, strlen(line), MSG_NOSIGNAL) > 0) {
+		while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
+			text_add(out, buf, (size_t)n);
+	}
+	close(fd);
+	return out->len > 3 && !strncmp(out->p, "ok\n", 3);
+}
+
 int gw_admin(struct gw *gw, const char *path, struct text *body)
 {
 	struct client_options o = {.port = gw->admin};

@@ -46,15 +46,15 @@ static void net_must_all(const char *lines)
 /* False where the kernel or ip(8) can't. The test is here afterwards. */
 bool net_open(void)
 {
-	char move[128];
+	char pair[128];
 
 	net_there = netns_new();
 	net_here = netns_new();
 	cr_assert(net_there >= 0 && net_here >= 0, "%s", strerror(errno));
-	if (!ip("link add ht0 type veth peer name ht1"))
+	snprintf(pair, sizeof(pair), "link add ht0 type veth peer name ht1 netns /proc/%d/fd/%d",
+		 getpid(), net_there);
+	if (!ip(pair))
 		return false;
-	snprintf(move, sizeof(move), "link set ht1 netns /proc/%d/fd/%d", getpid(), net_there);
-	net_must(move);
 	net_must_all("link set ht0 up\n"
 		     "addr add " HERE "/24 dev ht0\n"
 		     "addr add " HERE6 "/64 dev ht0 nodad\n"

@@ -178,6 +178,8 @@ long gw_status_kb(struct gw *gw, const char *field); /* VmRSS, VmHWM ... */
 /* How many descriptors the daemon holds: ends of pipes, or all others. */
 int gw_descriptors(const struct gw *gw, bool pipes);
 int gw_ctl(struct gw *gw, struct text *out, const char *command, const char *arg);
+/* What hardtackctl would ask, LINE, without a process: for who asks until something has happened. */
+bool gw_ask(struct gw *gw, struct text *out, const char *line);
 
 int port_free(void); /* a port nobody listens on, outside the ephemeral range */
 
